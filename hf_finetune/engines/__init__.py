@@ -1,0 +1,1 @@
+"""The engines: two ways to train the same ingredients to the same numbers."""

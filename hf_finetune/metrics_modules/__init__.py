@@ -1,0 +1,1 @@
+"""Bundled `evaluate.Metric` modules, one folder each, loaded by absolute path."""
