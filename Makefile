@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: quickstart test test-slow check format bench soak quickstart-checkpoint readme clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+quickstart: $(READY)  ## install, then fine-tune the embedded model on real images, offline
+	$(BIN)/hf-finetune run recipes/quickstart.yaml --overwrite
+
+test: $(READY)  ## the default suite
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## what the default suite leaves out for time
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## ratios, measured side by side; nothing is asserted about time
+	$(BIN)/python -m pytest -m bench -s tests/bench
+
+soak: $(READY)  ## kill and resume a real run N times: make soak N=200
+	$(BIN)/python -m pytest -m soak -s tests/faults --soak-rounds $(or $(N),50)
+
+quickstart-checkpoint: $(READY)  ## pre-train the shipped demonstration model again
+	$(BIN)/python recipes/quickstart/make_checkpoint.py
+
+readme: $(READY)  ## the generated tables of recipes/README.md
+	$(BIN)/python recipes/make_readme.py
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
