@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from hf_finetune.errors import UserError
 
-__all__ = ["Registry"]
+__all__ = ["OptionError", "Registry"]
 
 T = TypeVar("T")
+
+
+class OptionError(ValueError):
+    """A factory was given an option it cannot use; `Registry.build` adds the place in the recipe.
+
+    Args:
+        what: What was got and what is expected.
+        option: The option's name; empty when the thing itself does not fit.
+        todo: What to do about it, as an imperative sentence.
+    """
+
+    def __init__(self, what: str, *, option: str = "", todo: str | None = None) -> None:
+        super().__init__(what)
+        self.option, self.todo = option, todo
 
 
 class Registry(Generic[T]):
@@ -61,10 +76,61 @@ class Registry(Generic[T]):
         """
         if name in self._objects:
             return self._objects[name]
-        near = difflib.get_close_matches(name, self._objects, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        known = f"Known: {', '.join(self.names())}"
-        raise UserError(f"unknown {self.kind} {name!r}", where=where, todo=hint + known)
+        raise UserError(f"unknown {self.kind} {name!r}", where=where, todo=_offer(name, self._objects))
+
+    def build(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        *args: Any,
+        where: Callable[[str], str] | None = None,
+    ) -> Any:
+        """Look a factory up and call it with `args` and the options a recipe gives it.
+
+        The options a factory knows are its keyword-only parameters; with `**options` it takes any.
+
+        Args:
+            name: As the recipe says it.
+            options: As the recipe gives them.
+            args: What every factory of this kind is given, by position.
+            where: The place of an option by its name; of the entry itself by the empty string.
+
+        Raises:
+            UserError: The name or an option is unknown, an option is missing, or its value is refused.
+
+        Example:
+            >>> parts: Registry[Callable[..., str]] = Registry("part")
+            >>> _ = parts.register("box")(lambda *, side=1: f"box of {side}")
+            >>> parts.build("box", {"side": 2})
+            'box of 2'
+            >>> parts.build("box", {"sid": 2})
+            Traceback (most recent call last):
+            ...
+            hf_finetune.errors.UserError: the part 'box' has no option 'sid'. Did you mean 'side'? Known: side
+        """
+
+        def place(option: str) -> str | None:
+            return where(option) if where else None
+
+        factory: Any = self.get(name, where=place("name"))
+        what = f"the {self.kind} {name!r}"
+        parameters = inspect.signature(factory).parameters.values()
+        known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            for option in options:
+                if option not in known:
+                    raise UserError(
+                        f"{what} has no option {option!r}", where=place(option), todo=_offer(option, known)
+                    )
+        for option, default in known.items():
+            if default is inspect.Parameter.empty and option not in options:
+                raise UserError(f"{what} needs the option {option!r}", where=place(""))
+        try:
+            return factory(*args, **options)
+        except OptionError as error:
+            raise UserError(f"{what}: {error}", where=place(error.option), todo=error.todo) from error
+        except ValueError as error:
+            raise UserError(f"{what}: {error}", where=place("")) from error
 
     def names(self) -> list[str]:
         """Return all registered names, sorted."""
@@ -75,3 +141,10 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+def _offer(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(names) or 'none'}"
