@@ -99,14 +99,14 @@ class Registry(Generic[T]):
             UserError: The name or an option is unknown, an option is missing, or its value is refused.
 
         Example:
-            >>> parts: Registry[Callable[..., str]] = Registry("part")
-            >>> _ = parts.register("box")(lambda *, side=1: f"box of {side}")
-            >>> parts.build("box", {"side": 2})
+            >>> items: Registry[Callable[..., str]] = Registry("item")
+            >>> _ = items.register("box")(lambda *, side=1: f"box of {side}")
+            >>> items.build("box", {"side": 2})
             'box of 2'
-            >>> parts.build("box", {"sid": 2})
+            >>> items.build("box", {"sid": 2})
             Traceback (most recent call last):
             ...
-            hf_finetune.errors.UserError: the part 'box' has no option 'sid'. Did you mean 'side'? Known: side
+            hf_finetune.errors.UserError: the item 'box' has no option 'sid'. Did you mean 'side'? Known: side
         """
 
         def place(option: str) -> str | None:
