@@ -1,0 +1,37 @@
+"""Fine-tune Hugging Face checkpoints from one recipe.
+
+Example:
+    from hf_finetune import load_recipe, run
+    result = run(load_recipe("recipes/quickstart.yaml"))
+    print(result.scores["test"]["accuracy"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_finetune.errors import HfFinetuneError, UserError
+    from hf_finetune.recipe import Recipe, load_recipe
+    from hf_finetune.runner import Result, check, evaluate, run
+
+__all__ = ["HfFinetuneError", "Recipe", "Result", "UserError", "check", "evaluate", "load_recipe", "run"]
+
+_HOMES = {
+    "HfFinetuneError": "errors",
+    "Recipe": "recipe",
+    "Result": "runner",
+    "UserError": "errors",
+    "check": "runner",
+    "evaluate": "runner",
+    "load_recipe": "recipe",
+    "run": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `hf-finetune --help` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hf_finetune' has no attribute {name!r}")
+    return getattr(import_module(f"hf_finetune.{_HOMES[name]}"), name)

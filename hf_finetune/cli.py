@@ -1,0 +1,191 @@
+"""The verbs: parse, call, print. No logic here, and no torch before a verb needs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
+from hf_finetune.launch import is_first_process, launch, report_exit_code
+
+__all__ = ["app", "main"]
+
+LAST = "last"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Fine-tune Hugging Face checkpoints from one recipe.",
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/quickstart.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.learning_rate=3e-5."),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint or the data set.")
+]
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="[CHECKPOINT]", help="Go on from the last whole checkpoint, or from this one."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")] = False,
+    processes: Annotated[int, typer.Option(help="Train in so many processes of this machine.")] = 1,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Train what a recipe says: model, scores and report in a run folder."""
+    from hf_finetune.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    if processes != 1:
+        words = _without(_give_resume_a_value(sys.argv[1:]), "--processes")
+        raise typer.Exit(launch(words, num_processes=processes))
+    from hf_finetune.runner import run as run_recipe
+    from hf_finetune.terminal import print_summary
+
+    result = run_recipe(
+        loaded,
+        resume=resume == LAST or (Path(resume) if resume else False),
+        overwrite=overwrite,
+        trust_remote_code=trust_remote_code,
+    )
+    if is_first_process():
+        print_summary(result.folder.path)
+
+
+@app.command()
+def check(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    schema_only: Annotated[
+        bool, typer.Option("--schema-only", help="Read the recipe only: no model, no data, no torch.")
+    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Find everything that can be wrong before any training step."""
+    from hf_finetune.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    if not schema_only:
+        from hf_finetune.runner import check as check_recipe
+
+        for line in check_recipe(loaded, trust_remote_code=trust_remote_code):
+            typer.echo(line)
+    typer.echo(f"{recipe}: nothing wrong found")
+
+
+@app.command()
+def evaluate(
+    run_folder: RunPath,
+    split: Annotated[str, typer.Option(help="eval or test.")] = "test",
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Score the best model of a run again."""
+    from hf_finetune.runner import evaluate as evaluate_run
+
+    typer.echo(json.dumps(evaluate_run(run_folder, split=split, trust_remote_code=trust_remote_code), indent=2))
+
+
+@app.command()
+def predict(
+    run_folder: RunPath,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders of files.")],
+    output: Annotated[Path | None, typer.Option(help="Where the JSON lines go; standard output if left out.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Apply the best model of a run to files: a JSON object a line; exit code 3 when a file was skipped."""
+    from hf_finetune.predict import predict_files
+
+    num_skipped = predict_files(
+        run_folder, files, output=output, batch_size=batch_size, trust_remote_code=trust_remote_code
+    )
+    if num_skipped:
+        raise typer.Exit(3)
+
+
+@app.command()
+def report(run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]) -> None:
+    """Draw the report of a run again."""
+    from hf_finetune.report import write_report
+
+    for folder in run_folders:
+        typer.echo(write_report(folder))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    from hf_finetune.recipe import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a defect of ours, 2 the user can fix it, 128 + n a signal."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
+    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]))
+    report_exit_code(code)
+    sys.exit(code)
+
+
+def _run_and_explain(words: Sequence[str]) -> int:
+    try:
+        return app(list(words), standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("stopped; nothing was being trained", err=True)
+        return Interrupted(signal.SIGINT).exit_code
+    except (UserError, Interrupted) as error:
+        from hf_finetune.terminal import print_error
+
+        if is_first_process():
+            print_error(error)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)
+        return HfFinetuneError.exit_code
+
+
+def _give_resume_a_value(words: Sequence[str]) -> list[str]:
+    """Let `--resume` stand alone, as in `run r.yaml --resume`: an option has a value or is a flag, not both."""
+    given = list(words)
+    for i, word in enumerate(given):
+        if word == "--resume":
+            follower = given[i + 1] if i + 1 < len(given) else "-"
+            if follower.startswith("-") or "=" in follower or follower.endswith((".yaml", ".yml")):
+                given[i] = f"--resume={LAST}"
+    return given
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """Return the words without `--option VALUE` and `--option=VALUE`."""
+    kept: list[str] = []
+    is_value = False
+    for word in words:
+        if not is_value and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        is_value = word == option
+    return kept

@@ -1,0 +1,173 @@
+"""Checkpoint -> model: labels, new layers named, frozen parts, adapters."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import transformers
+from torch import nn
+
+from hf_finetune.errors import ModelError
+from hf_finetune.recipe import PeftSpec, Recipe
+from hf_finetune.tasks.base import LabelSpace, Task
+
+__all__ = ["build_model", "count_parameters", "load_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(
+    recipe: Recipe,
+    task: Task,
+    labels: LabelSpace,
+    *,
+    from_scratch: bool = False,
+    trust_remote_code: bool = False,
+) -> nn.Module:
+    """Build the model a recipe asks for, with a head for these labels.
+
+    Args:
+        recipe: Reads `model`.
+        task: Says which AutoModel class.
+        labels: Number and names of the classes; written to the model's config.
+        from_scratch: Random weights instead of the checkpoint's, whatever the recipe says.
+        trust_remote_code: Run code that comes with the checkpoint.
+
+    Raises:
+        ModelError: The checkpoint is of another architecture, or a name in `freeze` or `peft` matches nothing.
+    """
+    spec = recipe.model
+    auto_class = getattr(transformers, task.auto_model)
+    config = _load_config(recipe, labels, trust_remote_code=trust_remote_code)
+    new_layers: list[str] = []
+    if from_scratch or spec.from_scratch:
+        model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
+    else:
+        model, info = auto_class.from_pretrained(
+            spec.checkpoint,
+            config=config,
+            revision=spec.revision,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        new_layers = _name_new_layers(model, info, recipe)
+    if spec.freeze:
+        _freeze(model, spec.freeze, where=recipe.where("model.freeze"))
+    if spec.peft is not None:
+        model = _add_adapters(model, spec.peft, new_layers, where=recipe.where("model.peft"))
+    return model
+
+
+def load_model(
+    folder: Path, recipe: Recipe, task: Task, labels: LabelSpace, *, trust_remote_code: bool = False
+) -> nn.Module:
+    """Load what `save_pretrained` wrote to a folder: a whole model, or adapters on the recipe's checkpoint.
+
+    Args:
+        folder: For example `RUN/best`.
+        recipe: Names the base of adapters.
+        task: Says which AutoModel class.
+        labels: As the model was trained with.
+        trust_remote_code: Run code that comes with the checkpoint.
+    """
+    auto_class = getattr(transformers, task.auto_model)
+    if not (folder / "adapter_config.json").is_file():
+        whole: nn.Module = auto_class.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+        return whole
+    bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"peft": None, "freeze": ()})})
+    base = build_model(bare, task, labels, trust_remote_code=trust_remote_code)
+    adapted: nn.Module = peft.PeftModel.from_pretrained(base, folder)
+    return adapted
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return the number of all parameters, and of those that are trained."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
+
+
+def _load_config(recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool) -> Any:
+    spec = recipe.model
+    config = transformers.AutoConfig.from_pretrained(
+        spec.checkpoint, revision=spec.revision, trust_remote_code=trust_remote_code
+    )
+    unknown = [key for key in spec.config if not hasattr(config, key)]
+    if unknown:
+        raise ModelError(
+            f"the config of {spec.checkpoint} has no {', '.join(map(repr, unknown))}",
+            where=recipe.where(f"model.config.{unknown[0]}"),
+            todo="Use names that are in the checkpoint's config.json.",
+        )
+    for key, value in spec.config.items():
+        setattr(config, key, value)
+    if labels.names:
+        config.id2label, config.label2id = labels.id2label, labels.label2id
+    else:
+        config.num_labels = labels.num_labels
+    config.problem_type = labels.problem_type
+    return config
+
+
+def _name_new_layers(model: nn.Module, info: dict[str, Any], recipe: Recipe) -> list[str]:
+    """Log which layers the checkpoint did not have, and return the names of those modules."""
+    other_shape = {name: (tuple(old), tuple(new)) for name, old, new in info["mismatched_keys"]}
+    missing = sorted({*info["missing_keys"], *other_shape})
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    body = f"{getattr(model, 'base_model_prefix', '')}."
+    body_total = sum(n for name, n in sizes.items() if name.startswith(body))
+    body_new = sum(sizes.get(name, 0) for name in missing if name.startswith(body))
+    if body_new > body_total / 2:
+        raise ModelError(
+            f"{recipe.model.checkpoint} does not fit {type(model).__name__}: {body_new:,} of the {body_total:,} "
+            f"parameters below its head are not in the checkpoint (such as {missing[0]})",
+            where=recipe.where("model.checkpoint"),
+            todo="Use a checkpoint of this architecture, or say model.from_scratch: true.",
+        )
+    for name in missing:
+        shapes = other_shape.get(name)
+        why = f"the checkpoint has {shapes[0]}, {shapes[1]} is needed" if shapes else "not in the checkpoint"
+        logger.info("new layer %s: %s", name, why)
+    return sorted({name.rpartition(".")[0] for name in missing if not name.startswith(body)})
+
+
+def _freeze(model: nn.Module, patterns: Sequence[str], *, where: str) -> None:
+    named = dict(model.named_parameters())
+    for pattern in patterns:
+        hits = [n for n in named if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
+        if not hits:
+            tops = sorted({".".join(n.split(".")[:2]) for n in named})
+            raise ModelError(
+                f"model.freeze: {pattern!r} matches no parameter",
+                where=where,
+                todo=f"Parameters start with: {', '.join(tops)}",
+            )
+        for name in hits:
+            named[name].requires_grad_(False)
+    if not any(p.requires_grad for p in named.values()):
+        raise ModelError("model.freeze leaves nothing to train", where=where, todo="Freeze less.")
+
+
+def _add_adapters(model: nn.Module, spec: PeftSpec, new_layers: list[str], *, where: str) -> nn.Module:
+    kinds = {kind.value.lower(): config for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if spec.method.lower() not in kinds:
+        raise ModelError(
+            f"unknown PEFT method {spec.method!r}", where=where, todo=f"Known: {', '.join(sorted(kinds))}"
+        )
+    options = dict(spec.options)
+    config_class = kinds[spec.method.lower()]
+    if "modules_to_save" in config_class.__dataclass_fields__:
+        # a head with random weights below frozen parts would never be trained
+        options.setdefault("modules_to_save", new_layers or None)
+    try:
+        return peft.get_peft_model(model, config_class(**options))  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.peft: {error}", where=where, todo="See the options of this method in PEFT.") from None

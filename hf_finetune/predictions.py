@@ -1,0 +1,120 @@
+"""Predictions of a split, written batch by batch: memory does not grow with the number of rows."""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from hf_finetune.tasks.base import LabelSpace
+
+__all__ = ["PredictionWriter", "write_worst"]
+
+MAX_WORST = 24
+
+
+@dataclass
+class PredictionWriter:
+    """Write `row, label, prediction, ...` to parquet, and remember the worst mistakes.
+
+    The columns are, by problem type:
+        single-label   row, label, prediction (class names), probability (of the prediction), probabilities
+        multi-label    row, label, prediction (lists of class names), probabilities
+        regression     row, label, prediction (numbers, or lists of numbers)
+
+    Args:
+        path: Where the parquet file goes; it appears when the writer is closed without an error.
+        labels: Names the classes.
+    """
+
+    path: Path
+    labels: LabelSpace
+    num_rows: int = 0
+    worst: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
+    _writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> PredictionWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __call__(self, reduced: Mapping[str, np.ndarray]) -> None:
+        """Take one gathered batch: what the task's reduce returned, and "labels"."""
+        columns, badness = self._columns(reduced)
+        num_new = len(badness)
+        columns = {"row": list(range(self.num_rows, self.num_rows + num_new)), **columns}
+        table = pa.table(columns)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._part, table.schema)
+        self._writer.write_table(table.cast(self._writer.schema))
+        for i in np.flatnonzero(badness > 0):
+            entry = (float(badness[i]), -columns["row"][i], {name: values[i] for name, values in columns.items()})
+            (heapq.heappush if len(self.worst) < MAX_WORST else heapq.heappushpop)(self.worst, entry)
+        self.num_rows += num_new
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            if error is None:
+                self._part.replace(self.path)
+            else:
+                self._part.unlink(missing_ok=True)
+
+    @property
+    def _part(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part")
+
+    def _columns(self, reduced: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the columns and, a row each, how bad the mistake is: 0 for none."""
+        names = np.array(self.labels.names, dtype=object)
+        truth, prediction = reduced["labels"], reduced["prediction"]
+        if self.labels.problem_type == "regression":
+            distance = np.abs(prediction - truth).reshape(len(truth), -1).max(axis=1)
+            return {"label": truth.tolist(), "prediction": prediction.tolist()}, distance
+        probabilities = reduced["probabilities"]
+        if self.labels.problem_type == "multi_label_classification":
+            distance = np.abs(probabilities - truth).max(axis=1)
+            return {
+                "label": [names[row > 0].tolist() for row in truth],
+                "prediction": [names[row > 0].tolist() for row in prediction],
+                "probabilities": probabilities.tolist(),
+            }, np.where((prediction != truth).any(axis=1), distance, 0.0)
+        probability = probabilities[np.arange(len(prediction)), prediction]
+        return {
+            "label": names[truth].tolist(),
+            "prediction": names[prediction].tolist(),
+            "probability": probability.tolist(),
+            "probabilities": probabilities.tolist(),
+        }, np.where(prediction != truth, probability, 0.0)
+
+
+def write_worst(
+    path: Path, worst: list[tuple[float, int, dict[str, Any]]], thumbnail: Callable[[int], Image.Image]
+) -> None:
+    """Write the worst mistakes with their pictures, worst first.
+
+    Args:
+        path: The parquet file.
+        worst: As a `PredictionWriter` kept them.
+        thumbnail: Row of the split -> small picture.
+    """
+    rows = [entry for _, _, entry in sorted(worst, key=lambda item: item[:2], reverse=True)]
+    if rows:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([{**row, "image": _png(thumbnail(row["row"]))} for row in rows]), path)
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

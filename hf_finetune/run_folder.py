@@ -1,0 +1,131 @@
+"""The folder of a run: what lies where in it, and who may write to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_finetune.errors import RunFolderError
+
+__all__ = ["RunFolder", "write_json"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: `training.output_dir` of the recipe.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe, loadable again."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, revisions, fingerprint, seeds, hardware."""
+        return self.path / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line, as logged."""
+        return self.path / "log.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """The best model and its processor, for plain `from_pretrained`."""
+        return self.path / "best"
+
+    @property
+    def scores(self) -> Path:
+        """The scores of each split, of the best model."""
+        return self.path / "scores.json"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path / "report.html"
+
+    @property
+    def baseline(self) -> Path:
+        """The run from random weights, when the recipe asks for one; only its log stays."""
+        return self.path / "baseline"
+
+    def predictions(self, split: str) -> Path:
+        """Every prediction on a split, as parquet."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def worst(self) -> Path:
+        """The worst mistakes on the test split with their pictures, as parquet."""
+        return self.path / "predictions" / "worst.parquet"
+
+    def has_run(self) -> bool:
+        """Whether a run was started here before."""
+        return self.recipe.exists() or any(self.path.glob("checkpoint-*"))
+
+    def claim(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready, or refuse: a run is never overwritten unless asked.
+
+        Raises:
+            RunFolderError: Another run is in it, nothing to resume is in it, or it cannot be written.
+        """
+        if resume and not self.has_run():
+            raise RunFolderError(
+                "there is no run to resume", where=str(self.path), todo="Leave --resume out to start one."
+            )
+        if self.has_run() and not resume:
+            if not overwrite:
+                raise RunFolderError(
+                    "another run is in this folder",
+                    where=str(self.path),
+                    todo="Go on with it by --resume, replace it by --overwrite, "
+                    "or choose another one by training.output_dir=FOLDER.",
+                )
+            self._clear()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"the run folder cannot be made: {error.strerror}",
+                where=str(self.path),
+                todo="Choose another one by training.output_dir=FOLDER.",
+            ) from None
+        if not os.access(self.path, os.W_OK):
+            raise RunFolderError(
+                "the run folder cannot be written to",
+                where=str(self.path),
+                todo="Choose another one by training.output_dir=FOLDER.",
+            )
+
+    def _clear(self) -> None:
+        """Delete what a run writes, and nothing else: the folder may hold notes of the user's."""
+        for folder in [self.best, self.baseline, self.path / "predictions", *self.path.glob("checkpoint-*")]:
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in [self.recipe, self.environment, self.log, self.scores, self.report]:
+            file.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the whole new one; NaN and infinity become null."""
+    part = path.with_name(f"{path.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    part.replace(path)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,98 @@
+"""After training: keep the best model, load it back, score every split with it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import TrainerState
+
+from hf_finetune.data import Splits
+from hf_finetune.engines import checkpoint
+from hf_finetune.engines.evaluation import evaluate
+from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.metrics import MetricSet
+from hf_finetune.predictions import PredictionWriter, write_worst
+from hf_finetune.run_folder import RunFolder
+from hf_finetune.tasks.base import Task
+
+__all__ = ["describe_best", "find_best_checkpoint", "save_best", "score_splits"]
+
+logger = logging.getLogger(__name__)
+
+
+def find_best_checkpoint(state: TrainerState, output_dir: Path) -> Path | None:
+    """Return the checkpoint with the best metric; without one the last; None when nothing was saved."""
+    if state.best_model_checkpoint and Path(state.best_model_checkpoint).is_dir():
+        return Path(state.best_model_checkpoint)
+    return checkpoint.find_last(output_dir)
+
+
+def save_best(parts: Ingredients, state: TrainerState, best: Path) -> None:
+    """Write the best model and its processor to a folder that plain `from_pretrained` reads.
+
+    The weights of the best checkpoint are read into `parts.model`; without a checkpoint (save_strategy
+    "no") the model is saved as training left it.
+    """
+    source = find_best_checkpoint(state, Path(parts.args.output_dir))
+    if source is not None:
+        checkpoint.load_weights(source, parts.model)
+    if PartialState().is_main_process:
+        part = best.with_name(f"{best.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        parts.model.save_pretrained(part)  # type: ignore[operator]
+        parts.processor.save_pretrained(part)
+        shutil.rmtree(best, ignore_errors=True)
+        part.replace(best)
+    PartialState().wait_for_everyone()
+
+
+def describe_best(parts: Ingredients, state: TrainerState, source: Path | None) -> dict[str, Any]:
+    """Return which metric decided, its value, and the step and split it was measured at."""
+    step = state.best_global_step or (int(source.name.rpartition("-")[2]) if source else state.global_step)
+    return {
+        "metric": parts.args.metric_for_best_model,
+        "greater_is_better": parts.args.greater_is_better,
+        "value": state.best_metric,
+        "step": step,
+        "split": "eval",
+    }
+
+
+def score_splits(
+    parts: Ingredients, task: Task, splits: Splits, metrics: MetricSet, folder: RunFolder | None
+) -> dict[str, Any]:
+    """Score the evaluation and the test split with `parts.model`.
+
+    Args:
+        parts: With the model to score.
+        task: Draws the pictures of mistakes.
+        splits: The data.
+        metrics: For what is not a scalar, such as the confusion matrix.
+        folder: Takes the predictions; None writes none.
+
+    Returns:
+        `{"eval": {name: value}, "test": {...}, "details": {split: {name: matrix}}}`, without absent splits.
+    """
+    scores: dict[str, Any] = {"details": {}}
+    for name in ("eval", "test"):
+        dataset = getattr(splits, name)
+        if dataset is None:
+            continue
+        logger.info("scoring the %s split: %d rows", name, len(dataset))
+        if folder is None or not PartialState().is_main_process:
+            found = evaluate(parts, dataset, prefix=name)
+        else:
+            with PredictionWriter(folder.predictions(name), splits.labels) as writer:
+                found = evaluate(parts, dataset, prefix=name, on_batch=writer)
+            if name == "test" or splits.test is None:
+                raw = splits.raw(name)
+                write_worst(folder.worst, writer.worst, lambda row, raw=raw: task.thumbnail(raw[row]))
+        scores[name] = {key.removeprefix(f"{name}_"): value for key, value in found.items()}
+        scores["details"][name] = metrics.details()
+    return scores
+
+
