@@ -1,0 +1,29 @@
+"""What every test has: one thread, no network, no foreign caches."""
+
+from __future__ import annotations
+
+import os
+
+# before any library reads them
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_EVALUATE_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slower kinds out unless they are asked for by -m."""
+    if config.getoption("-m"):
+        return
+    slower = {"slow", "bench", "soak"}
+    left_out = [item for item in items if slower & {mark.name for mark in item.iter_markers()}]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the length of the long kill-and-resume run."""
+    parser.addoption("--soak-rounds", type=int, default=50, help="kills of the soak test")
