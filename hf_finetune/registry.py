@@ -83,7 +83,7 @@ class Registry(Generic[T]):
         name: str,
         options: Mapping[str, Any],
         *args: Any,
-        where: Callable[[str], str] | None = None,
+        where: Callable[[str], str | None] | None = None,
     ) -> Any:
         """Look a factory up and call it with `args` and the options a recipe gives it.
 
