@@ -1,0 +1,213 @@
+"""Recipe -> train, eval and test, ready for the engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import numpy as np
+
+from hf_finetune.data.columns import find_columns
+from hf_finetune.data.holdout import hold_out
+from hf_finetune.data.load import find_folders, load_splits, take_split
+from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
+from hf_finetune.data.rows import RawRows, Rows
+from hf_finetune.errors import DataError
+from hf_finetune.tasks.base import LabelSpace, Task
+
+if TYPE_CHECKING:
+    from hf_finetune.recipe import Recipe
+
+__all__ = ["Splits", "build_datasets", "check_batch_size"]
+
+EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
+NUM_SAMPLES = 4
+"""Decoded rows a task may check its shortcuts on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The data of a run.
+
+    Args:
+        train: Augmented; `set_epoch` changes how.
+        eval: The validation rows, or those held out of the training split.
+        test: None when the recipe names none.
+        labels: What there is to tell apart.
+        columns: Role -> column, with those that were inferred.
+        fingerprint: Of the contents: pixels, labels and their order; the same on every machine.
+        dropped: Split -> (row, reason) of the rows that could not be used, when the recipe says to drop them.
+        notes: What was inferred, a sentence each, to be shown to the user.
+    """
+
+    train: Rows
+    eval: Rows
+    test: Rows | None
+    labels: LabelSpace
+    columns: Mapping[str, str]
+    fingerprint: str
+    dropped: Mapping[str, list[tuple[int, str]]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Return the number of rows of every split there is."""
+        named = {"train": self.train, "eval": self.eval, "test": self.test}
+        return {name: len(split) for name, split in named.items() if split is not None}
+
+    def raw(self, name: str) -> RawRows:
+        """Return a split's decoded rows, in the order of the split."""
+        split: Rows | None = getattr(self, name)
+        if split is None:
+            raise KeyError(name)
+        return split.raw
+
+
+def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> Splits:
+    """Load, divide, prepare and augment what the recipe's `data` says.
+
+    Args:
+        recipe: As `load_recipe` returns it.
+        task: Of the recipe.
+        processor: Of the recipe's checkpoint.
+        seed: Decides which rows are held out, and the augmentation.
+
+    Raises:
+        DataError: Something about the data set, its columns, splits or rows is not as it must be.
+        HubError: The data set is on the Hub and cannot be read.
+    """
+    loaded = load_splits(recipe)
+    expressions, notes = _choose_splits(recipe, loaded)
+    sources = {
+        name: take_split(loaded, expression, where=recipe.where(f"data.splits.{name}"))
+        for name, expression in expressions.items()
+    }
+    columns = find_columns(recipe, task, sources["train"])
+    input_column, label_column = (columns[role.name] for role in task.roles)
+    _check_features(sources, columns, recipe)
+    labels, targets = task.build_targets(
+        {
+            name: source.with_format("arrow").select_columns(label_column)[:][label_column]
+            for name, source in sources.items()
+        },
+        sources["train"].features[label_column],
+        where=recipe.where,
+    )
+    preparation = task.build_preparation(sources["train"].features[input_column], find_folders(recipe))
+    prepared = {
+        name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
+        for name, source in sources.items()
+    }
+    kept, dropped = _judge_problems(prepared, recipe)
+    raw = {name: RawRows(prepared[name], preparation, kept[name], targets[name]) for name in prepared}
+    if "eval" not in raw:
+        raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe.data.holdout, seed)
+        notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
+    samples = raw["train"].decode(raw["train"].rows[:NUM_SAMPLES])
+    transform = task.build_transform(processor, samples)
+    return Splits(
+        train=Rows(raw["train"], transform, seed=seed),
+        eval=Rows(raw["eval"], transform),
+        test=Rows(raw["test"], transform) if "test" in raw else None,
+        labels=labels,
+        columns=columns,
+        fingerprint=_fingerprint(raw, labels),
+        dropped=dropped,
+        notes=tuple(notes),
+    )
+
+
+def check_batch_size(splits: Splits, batch_size: int, *, where: str | None = None) -> None:
+    """Refuse a batch, over all processes, that is larger than the training split.
+
+    Raises:
+        DataError: With drop_last no batch would be left, and without it every "batch" is the whole split.
+    """
+    if batch_size > len(splits.train):
+        raise DataError(
+            f"a batch of {batch_size} is larger than the training split ({len(splits.train)} rows)",
+            where=where,
+            todo="Lower per_device_train_batch_size, or use fewer processes",
+        )
+
+
+def _choose_splits(recipe: Recipe, loaded: datasets.DatasetDict) -> tuple[dict[str, str], list[str]]:
+    given = recipe.data.splits
+    chosen = {"train": given.train}
+    notes = []
+    usual = next((name for name in EVAL_NAMES if name in loaded), None)
+    if given.eval is not None:
+        chosen["eval"] = given.eval
+    elif usual is not None:
+        chosen["eval"] = usual
+        notes.append(f"eval: the data set's split {usual!r}")
+    if given.test is not None:
+        chosen["test"] = given.test
+    return chosen, notes
+
+
+def _check_features(
+    sources: Mapping[str, datasets.Dataset], columns: Mapping[str, str], recipe: Recipe
+) -> None:
+    """Every split must have the training split's columns, with the same features."""
+    train = sources["train"].features
+    for name, source in sources.items():
+        for role, column in columns.items():
+            place = recipe.where(f"data.splits.{name}")
+            if column not in source.features:
+                raise DataError(f"the {name} split has no column {column!r} ({role})", where=place)
+            if source.features[column] != train[column]:
+                raise DataError(
+                    f"the column {column!r} ({role}) is {source.features[column]} in the {name} split "
+                    f"but {train[column]} in the training split",
+                    where=place,
+                    todo="Give both splits the same features, class names in the same order included",
+                )
+
+
+def _judge_problems(
+    prepared: Mapping[str, PreparedSplit], recipe: Recipe
+) -> tuple[dict[str, np.ndarray], dict[str, list[tuple[int, str]]]]:
+    """Return the rows to keep and those to drop; stop at bad ones when the recipe says so."""
+    problems = {name: split.find_problems() for name, split in prepared.items()}
+    bad = [f"{name} row {row}: {reason}" for name, rows in problems.items() for row, reason in rows]
+    if bad and recipe.data.bad_rows == "stop":
+        for split in prepared.values():
+            forget(split)
+        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise DataError(
+            f"{len(bad)} unusable row{'s'[: len(bad) > 1]}: " + "; ".join(bad[:5]) + more,
+            where=recipe.where("data.bad_rows"),
+            todo="Repair or remove them, or say data: {bad_rows: drop}",
+        )
+    kept = {
+        name: np.setdiff1d(np.arange(len(split.source)), [row for row, _ in problems[name]])
+        for name, split in prepared.items()
+    }
+    for name, rows in kept.items():
+        if not len(rows):
+            raise DataError(
+                f"no row of the {name} split is usable", where=recipe.where(f"data.splits.{name}")
+            )
+    return kept, {name: rows for name, rows in problems.items() if rows}
+
+
+def _divide(train: RawRows, preparation: Any, share: float, seed: int) -> tuple[RawRows, RawRows]:
+    classes = train.targets.classes
+    stay, held = hold_out(
+        len(train), share, seed=seed, classes=None if classes is None else classes[train.rows]
+    )
+    return tuple(RawRows(train.split, preparation, train.rows[part], train.targets) for part in (stay, held))
+
+
+def _fingerprint(raw: Mapping[str, RawRows], labels: LabelSpace) -> str:
+    content = hashlib.sha256(repr(labels).encode())
+    for name, rows in raw.items():
+        content.update(name.encode())
+        content.update(rows.split.digests()[rows.rows].tobytes())
+        for start in range(0, len(rows), 4096):
+            content.update(np.ascontiguousarray(rows.targets.take(rows.rows[start : start + 4096])).tobytes())
+    return content.hexdigest()[:16]

@@ -1,0 +1,73 @@
+"""Which column plays which role of the task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import datasets
+
+from hf_finetune.data.load import offer
+from hf_finetune.errors import DataError
+from hf_finetune.tasks.base import Role, Task
+from hf_finetune.tasks.labels import describe_feature
+
+if TYPE_CHECKING:
+    from hf_finetune.recipe import Recipe
+
+__all__ = ["find_columns"]
+
+
+def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[str, str]:
+    """Return role -> column: as the recipe says, the rest inferred from the features.
+
+    Raises:
+        DataError: A named role or column is not there; no column fits a role; several do.
+    """
+    roles = {role.name: role for role in task.roles}
+    for role, column in recipe.data.columns.items():
+        if role not in roles:
+            raise DataError(
+                f"{task.name} has no role {role!r}",
+                where=recipe.where(f"data.columns.{role}"),
+                todo=offer(role, roles, "Its roles"),
+            )
+        if column not in train.column_names:
+            raise DataError(
+                f"the data set has no column {column!r}",
+                where=recipe.where(f"data.columns.{role}"),
+                todo=offer(column, train.column_names, "Its columns"),
+            )
+    found = dict(recipe.data.columns)
+    sample = _first_row(train)
+    for name, role in roles.items():
+        if name not in found:
+            taken = set(found.values())
+            free = {column: feature for column, feature in train.features.items() if column not in taken}
+            found[name] = _infer(role, free, sample, recipe.where("data.columns"))
+    return found
+
+
+def _infer(role: Role, features: dict[str, Any], sample: dict[str, Any], where: str) -> str:
+    ranks = {column: role.rank(column, feature, sample[column]) for column, feature in features.items()}
+    fitting = [rank for rank in ranks.values() if rank is not None]
+    best = [column for column, rank in ranks.items() if fitting and rank == min(fitting)]
+    if len(best) == 1:
+        return best[0]
+    example = f"data: {{columns: {{{role.name}: {best[0] if best else '<column>'}}}}}"
+    if not best:
+        listed = ", ".join(f"{column} ({describe_feature(feature)})" for column, feature in features.items())
+        raise DataError(
+            f"no column can be {role.what}; there are {listed or 'no others'}",
+            where=where,
+            todo=f"If one of them is, say so: {example}"
+            if features
+            else f"Add {role.what}; in a folder of files, put each class into a sub-folder of its own",
+        )
+    listed = " or ".join(f"{column!r} ({describe_feature(features[column])})" for column in best)
+    raise DataError(f"which column is {role.what}: {listed}?", where=where, todo=f"Say so: {example}")
+
+
+def _first_row(train: datasets.Dataset) -> dict[str, Any]:
+    """Return the first row as it is stored: nothing is decoded."""
+    row: dict[str, Any] = train.with_format("arrow")[:1].to_pylist()[0]
+    return row

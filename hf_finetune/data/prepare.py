@@ -1,0 +1,91 @@
+"""Decode and check the input column of a split once; `datasets` keeps the result on disk."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets.fingerprint import Hasher
+
+from hf_finetune.tasks.base import Preparation
+
+__all__ = ["PreparedSplit", "prepare_split"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 256
+"""Rows prepared at a time: at most 12 MB of raw pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedSplit:
+    """A split with its prepared input, row by row the same.
+
+    Args:
+        source: The split as it was loaded; nothing in it is decoded.
+        cached: What the preparation made of its input column.
+        column: The input column of `source`.
+    """
+
+    source: datasets.Dataset
+    cached: datasets.Dataset
+    column: str
+
+    def find_problems(self) -> list[tuple[int, str]]:
+        """List the rows that cannot be used: (row, reason)."""
+        problems = self._column("problem")
+        rows = np.flatnonzero(np.asarray(problems.is_valid()))
+        return [(int(row), problems[int(row)].as_py()) for row in rows]
+
+    def digests(self) -> np.ndarray:
+        """Return [N] 8 bytes that identify the content of every row."""
+        return np.frombuffer(b"".join(self._column("digest").to_pylist()), np.uint64)
+
+    def _column(self, name: str) -> Any:
+        return self.cached.with_format("arrow")[:][name]
+
+
+def prepare_split(
+    source: datasets.Dataset, column: str, preparation: Preparation, *, name: str, num_proc: int | None
+) -> PreparedSplit:
+    """Prepare a split, or find it prepared.
+
+    Args:
+        source: The split.
+        column: Its input column.
+        preparation: What to do with each value.
+        name: Of the split, for the progress bar.
+        num_proc: Processes; None works in this one.
+    """
+    feature = source.features[column]
+    if getattr(feature, "decode", False):
+        source = source.cast_column(column, type(feature)(decode=False))
+    fingerprint = Hasher.hash([source._fingerprint, column, preparation.key])
+    # beside the caches of `datasets`, not in the folder of the data: that may be read-only, or committed
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
+    folder.mkdir(parents=True, exist_ok=True)
+    cached = source.with_format(None).map(
+        preparation.function,
+        input_columns=column,
+        remove_columns=source.column_names,
+        features=preparation.features,
+        batched=True,
+        batch_size=CHUNK,
+        writer_batch_size=CHUNK,
+        num_proc=num_proc if num_proc and len(source) > CHUNK else None,
+        cache_file_name=str(folder / f"{fingerprint}.arrow"),
+        load_from_cache_file=True,
+        new_fingerprint=fingerprint,
+        desc=f"Preparing {name}",
+    )
+    return PreparedSplit(source=source, cached=cached, column=column)
+
+
+def forget(prepared: PreparedSplit) -> None:
+    """Remove the cache of a split, so that repaired files are read again."""
+    for file in prepared.cached.cache_files:
+        Path(file["filename"]).unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""What a task is: everything that differs between classifying images, classifying sounds, writing text ...
+
+A task is one file with one decorator: `@TASKS.register("image-classification")` over a subclass of `Task`.
+The data package calls it in this order, and knows nothing else about it:
+
+    roles             which columns it needs, and which features can fill them
+    build_preparation raw values -> what is cached on disk (decoded, checked), once; and how it is read back
+    build_transform   decoded (and augmented) rows -> model inputs, a whole batch at a time
+    build_targets     the label column -> label space and numbers
+    collate           rows -> micro-batch
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hf_finetune.registry import Registry
+from hf_finetune.tasks.labels import LabelSpace, Targets, build_targets
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+    import torch
+    from PIL import Image
+
+    from hf_finetune.recipe import Recipe, TaskSpec
+
+__all__ = ["TASKS", "Fetch", "LabelSpace", "Preparation", "Role", "Row", "Targets", "Task", "Transform"]
+
+Row = dict[str, Any]
+"""One decoded example, before it becomes numbers for the model: `{"image": uint8 [H, W, 3]}`."""
+
+Transform = Callable[[Sequence[Row]], "dict[str, torch.Tensor]"]
+"""Decoded rows -> model inputs by name, every tensor with as many rows."""
+
+Fetch = Callable[[Sequence[int]], Sequence[Any]]
+"""Positions within the batch -> the raw values of the data set, for what was not worth caching decoded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A column that a task needs.
+
+    Args:
+        name: The key in the recipe's `data.columns`.
+        what: What the column holds, for messages: "the image", "the label".
+        rank: (column name, its feature, its first value) -> how likely it is meant: 0 for the column one
+            would bet on, higher for weaker guesses, None when it cannot be.
+    """
+
+    name: str
+    what: str
+    rank: Callable[[str, Any, Any], int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How raw values become the rows that are cached.
+
+    Args:
+        function: A list of raw values -> columns of as many values; among them "problem", a string where
+            the value cannot be used, and "digest", bytes that identify the content. Must pickle, so that
+            several processes can prepare.
+        read: Rows of the cache, and a `Fetch` -> decoded rows.
+        features: What `function` returns.
+        key: Changes whenever the result for the same raw values changes; part of the cache's name.
+    """
+
+    function: Callable[[list[Any]], dict[str, list[Any]]]
+    read: Callable[[pa.Table, Fetch], list[Row]]
+    features: datasets.Features
+    key: str
+
+
+class Task(ABC):
+    """What is special about a task.
+
+    Args:
+        spec: The recipe's `task`, with the options of this task.
+
+    Attributes:
+        name: The pipeline tag of the Hub.
+        modality: "image", "audio" ...; an augmentation says which it is for.
+        auto_model: The class of transformers that loads the model.
+        roles: The columns; the input first, the label last.
+    """
+
+    name: ClassVar[str]
+    modality: ClassVar[str]
+    auto_model: ClassVar[str]
+    roles: ClassVar[tuple[Role, ...]]
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def default_metrics(self, problem_type: str) -> list[Any]:
+        """Return the metrics of a recipe that names none."""
+
+    @abstractmethod
+    def load_processor(self, recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
+        """Load what turns decoded rows into model inputs, from the recipe's checkpoint at its revision.
+
+        Raises:
+            HubError: The Hub cannot be reached, does not know the checkpoint or does not let us in.
+            ModelError: The checkpoint has no processor of this kind.
+        """
+
+    @abstractmethod
+    def build_preparation(self, feature: Any, folders: Sequence[str]) -> Preparation:
+        """Say how the values of the input column are decoded and checked, and read back.
+
+        Args:
+            feature: Of the input column.
+            folders: Where relative paths in the column may start.
+        """
+
+    @abstractmethod
+    def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
+        """Return what turns decoded rows into model inputs.
+
+        Args:
+            processor: As `load_processor` returned it.
+            samples: A few decoded rows to check a shortcut on.
+        """
+
+    def build_targets(
+        self,
+        columns: Mapping[str, pa.ChunkedArray],
+        feature: Any,
+        *,
+        where: Callable[[str], str],
+    ) -> tuple[LabelSpace, dict[str, Targets]]:
+        """Turn the label columns of all splits, the training split's first, into numbers."""
+        return build_targets(columns, feature, problem_type=self.spec.problem_type, where=where)
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Make a micro-batch of rows of a data set; the targets are under "labels"."""
+
+    @abstractmethod
+    def build_reduce(self, problem_type: str) -> Any:
+        """Return the engine's `reduce`: logits -> predictions and probabilities."""
+
+    @abstractmethod
+    def thumbnail(self, row: Row) -> Image.Image:
+        """Draw a decoded row for the report."""
+
+
+TASKS: Registry[type[Task]] = Registry("task")
