@@ -1,20 +1,21 @@
 """What can go wrong, and the exit code each thing ends with.
 
-    HfFinetuneError                1   a defect of ours
-    ├── UserError                  2   the user can fix it: what, where, what to do
-    │   ├── RecipeError                the recipe: every problem at once, file:line:column each
-    │   ├── DataError                  data set, columns, splits, rows
-    │   ├── ModelError                 checkpoint, processor, adapters
-    │   ├── HubError                   network, rights, unknown ids
-    │   ├── RunFolderError             output_dir: another run in it, disk full
-    │   ├── CheckpointError            damaged, or of another run
-    │   └── NonFiniteError             loss or gradient norm became NaN or infinite
-    └── Interrupted              130   Ctrl-C, or 143 for SIGTERM, after a checkpoint was written
+HfFinetuneError                1   a defect of ours
+├── UserError                  2   the user can fix it: what, where, what to do
+│   ├── RecipeError                the recipe: every problem at once, file:line:column each
+│   ├── DataError                  data set, columns, splits, rows
+│   ├── ModelError                 checkpoint, processor, adapters
+│   ├── HubError                   network, rights, unknown ids
+│   ├── RunFolderError             output_dir: another run in it, disk full
+│   ├── CheckpointError            damaged, or of another run
+│   └── NonFiniteError             loss or gradient norm became NaN or infinite
+└── Interrupted              130   Ctrl-C, or 143 for SIGTERM, after a checkpoint was written
 """
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 
 __all__ = [
     "CheckpointError",
@@ -58,7 +59,24 @@ class UserError(HfFinetuneError):
 
 
 class RecipeError(UserError):
-    """One or more problems of a recipe; `str()` gives a line for each."""
+    """One or more problems of a recipe; `str()` gives a line for each.
+
+    Example:
+        >>> lame, odd = UserError("unknown key", where="r.yaml:3:5"), UserError("empty", where="r.yaml:9:1")
+        >>> print(RecipeError.join([lame, odd]))
+        r.yaml:3:5: unknown key
+        r.yaml:9:1: empty
+    """
+
+    problems: tuple[UserError, ...] = ()
+
+    @classmethod
+    def join(cls, problems: Iterable[UserError]) -> RecipeError:
+        """Make one error of several, so that the user sees all of them at once."""
+        found = tuple(problems)
+        error = cls("\n".join(map(str, found)))
+        error.problems = found
+        return error
 
 
 class DataError(UserError):

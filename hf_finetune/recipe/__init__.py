@@ -1,0 +1,39 @@
+"""Recipes: YAML -> one frozen, checked value. No torch, no transformers, no network."""
+
+from hf_finetune.recipe.load import load_recipe
+from hf_finetune.recipe.recipe import Recipe
+from hf_finetune.recipe.schema import json_schema
+from hf_finetune.recipe.specs import (
+    DataSpec,
+    EarlyStoppingSpec,
+    GuardSpec,
+    HubSpec,
+    ModelSpec,
+    NamedSpec,
+    PeftSpec,
+    SpaceSpec,
+    SplitsSpec,
+    SweepSpec,
+    TaskSpec,
+    TrackingSpec,
+)
+from hf_finetune.recipe.user_code import import_user_files
+
+__all__ = [
+    "DataSpec",
+    "EarlyStoppingSpec",
+    "GuardSpec",
+    "HubSpec",
+    "ModelSpec",
+    "NamedSpec",
+    "PeftSpec",
+    "Recipe",
+    "SpaceSpec",
+    "SplitsSpec",
+    "SweepSpec",
+    "TaskSpec",
+    "TrackingSpec",
+    "import_user_files",
+    "json_schema",
+    "load_recipe",
+]

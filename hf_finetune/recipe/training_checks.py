@@ -1,0 +1,119 @@
+"""`training:` of a recipe, checked field by field against TrainingArguments, then together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from hf_finetune.recipe.places import Finding
+from hf_finetune.recipe.training_combinations import check_combinations
+from hf_finetune.recipe.training_fields import TrainingField, known_trackers, training_fields
+from hf_finetune.recipe.training_rules import CHOICES, OTHER_NAMES, REMOVED, RENAMED, RULES, UNUSABLE
+from hf_finetune.recipe.wording import describe, find_near, hint, list_words
+
+__all__ = ["check_training", "choices_of", "unknown_training_key"]
+
+_KIND_WORDS = {"bool": "true or false", "str": "text", "list": "a list", "dict": "a mapping", "null": "null"}
+
+
+def check_training(
+    values: Mapping[str, Any], *, metrics: Collection[str] | None, is_streaming: bool
+) -> list[Finding]:
+    """Return everything that TrainingArguments or Trainer would refuse, or silently ignore.
+
+    Args:
+        values: Of `training:`.
+        metrics: Names of the recipe's metrics; None when they are the task's or not known.
+        is_streaming: The data set has no length.
+    """
+    fields = training_fields()
+    findings: list[Finding] = []
+    for name, value in values.items():
+        found = _check_one(fields[name], value) if name in fields else unknown_training_key(name)
+        findings += [found] if found else []
+    wrong = {finding.path[0] for finding in findings}
+    return findings + check_combinations(values, wrong=wrong, metrics=metrics, is_streaming=is_streaming)
+
+
+def unknown_training_key(name: str) -> Finding:
+    """Say what a key is called now, or what was probably meant."""
+    fields = training_fields()
+    if name in RENAMED:
+        new, todo = RENAMED[name]
+        return Finding((name,), f"it is called {new} since transformers 5", todo, is_about_key=True)
+    if name in REMOVED:
+        return Finding((name,), "transformers 5 has it no more", REMOVED[name], is_about_key=True)
+    near = OTHER_NAMES.get(name.lower()) or find_near(name, fields)
+    todo = f"Did you mean '{near}'?" if near else "The keys here are those of transformers.TrainingArguments."
+    return Finding((name,), "unknown key", todo, is_about_key=True)
+
+
+def _check_one(field: TrainingField, value: Any) -> Finding | None:
+    if field.name in UNUSABLE and value is not None:
+        what, todo = UNUSABLE[field.name]
+        return Finding((field.name,), what, todo, is_about_key=True)
+    if _fits(field, value):
+        return None
+    what = f"got {describe(value)}, expected {_expected(field)}"
+    return Finding((field.name,), what, _correction(field, value))
+
+
+def _fits(field: TrainingField, value: Any) -> bool:
+    if value is None:
+        return "null" in field.kinds
+    if isinstance(value, bool):
+        return "bool" in field.kinds
+    if isinstance(value, int | float):
+        is_number = "float" in field.kinds or ("int" in field.kinds and isinstance(value, int))
+        rule = RULES.get(field.name)
+        return is_number and math.isfinite(value) and (rule is None or rule.accepts(value))
+    if isinstance(value, str):
+        choices, words = choices_of(field), value.split() if field.items else [value]
+        return "str" in field.kinds and all(not choices or word in choices for word in words)
+    if isinstance(value, list):
+        choices = choices_of(field)
+        return "list" in field.kinds and all(
+            isinstance(item, str) and (not choices or item in choices) for item in value
+        )
+    return "dict" in field.kinds
+
+
+def choices_of(field: TrainingField) -> tuple[str, ...]:
+    """Return the only texts a field takes; empty when it takes any."""
+    if field.name == "report_to":
+        trackers = known_trackers()
+        return ("none", "all", *trackers) if trackers else ()
+    return field.choices or field.items or CHOICES.get(field.name, ())
+
+
+def _expected(field: TrainingField) -> str:
+    rule = RULES.get(field.name)
+    kinds, words = set(field.kinds), []
+    if kinds & {"int", "float"}:
+        noun = "a whole number" if "int" in kinds or (rule and rule.is_whole) else "a number"
+        words.append(f"{noun} {rule.text}" if rule else noun)
+    if choices := choices_of(field):
+        words.append(f"one of {list_words(choices)}")
+        words += ["a list of these"] if "list" in kinds else []
+        kinds -= {"str", "list"}
+    words += [text for kind, text in _KIND_WORDS.items() if kind in kinds]
+    return ", or ".join(words) if choices else " or ".join(words)
+
+
+def _correction(field: TrainingField, value: Any) -> str | None:
+    choices = choices_of(field)
+    words = value if isinstance(value, list) else [value]
+    if value is False and "no" in choices:
+        return "Did you mean 'no'?"
+    for word in words:
+        if choices and isinstance(word, str) and word not in choices and (near := find_near(word, choices)):
+            return f"Did you mean '{near}'?"
+    if field.name.endswith("_steps") and value in (0, -1) and (strategy := _strategy_of(field.name)):
+        return f"To switch it off, write {strategy}: no."
+    return hint(value, field.kinds) if not choices else None
+
+
+def _strategy_of(name: str) -> str | None:
+    strategy = name.replace("_steps", "_strategy")
+    return strategy if strategy in training_fields() else None

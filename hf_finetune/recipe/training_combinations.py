@@ -1,0 +1,157 @@
+"""Values of `training:` that are right one by one and wrong together, as Trainer would find out later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from hf_finetune.recipe.places import Finding
+from hf_finetune.recipe.training_fields import training_fields
+from hf_finetune.recipe.wording import find_near, list_words
+
+__all__ = ["DEFAULT_EVAL_STRATEGY", "check_combinations"]
+
+DEFAULT_EVAL_STRATEGY = "epoch"
+"""Of a recipe that does not say; transformers alone would never evaluate. Saving follows evaluation."""
+
+_Get: TypeAlias = Callable[[str], Any]
+
+
+class _IsWrong(Exception):
+    """A value is wrong already, so nothing follows from it."""
+
+
+def check_combinations(
+    values: Mapping[str, Any], *, wrong: Collection[str], metrics: Collection[str] | None, is_streaming: bool
+) -> list[Finding]:
+    """Return what does not go together.
+
+    Args:
+        values: Of `training:`.
+        wrong: Keys whose values are wrong by themselves.
+        metrics: Names of the recipe's metrics; None when they are not known.
+        is_streaming: The data set has no length.
+    """
+    fields = training_fields()
+
+    def get(name: str) -> Any:
+        if name in wrong:
+            raise _IsWrong
+        if name == "eval_strategy":
+            return values.get(name, DEFAULT_EVAL_STRATEGY)
+        if name == "save_strategy":
+            return values.get(name, get("eval_strategy"))
+        return values.get(name, fields[name].default if name in fields else None)
+
+    checks: list[Iterator[Finding]] = [
+        _best_model(get),
+        _steps(get),
+        _precision(get),
+        _schedule(get),
+        _optimizer(get),
+        _workers(get),
+        _sharding(get),
+        _metric(get, metrics),
+        _length(get, is_streaming),
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings.extend(check)
+        except _IsWrong:
+            continue
+    return findings
+
+
+def _best_model(get: _Get) -> Iterator[Finding]:
+    evaluates, saves = get("eval_strategy"), get("save_strategy")
+    if evaluates == "no" and (get("load_best_model_at_end") or saves == "best"):
+        key = "load_best_model_at_end" if get("load_best_model_at_end") else "save_strategy"
+        what = "the best model cannot be known with eval_strategy: no"
+        yield Finding((key,), what, "Write eval_strategy: epoch.")
+    elif get("load_best_model_at_end") and saves not in ("best", evaluates):
+        what = f"'{saves}' does not go with eval_strategy: {evaluates} when load_best_model_at_end is true"
+        yield Finding(
+            ("save_strategy",), what, f"Write save_strategy: {evaluates}, so that the best is saved."
+        )
+
+
+def _steps(get: _Get) -> Iterator[Finding]:
+    is_by_steps = get("eval_strategy") == get("save_strategy") == "steps"
+    if not is_by_steps or not get("load_best_model_at_end"):
+        return
+    evaluates, saves = get("eval_steps") or get("logging_steps"), get("save_steps")
+    if (evaluates < 1) != (saves < 1):
+        what = f"got {saves} with eval_steps {evaluates}: one is a share, the other a number of updates"
+        yield Finding(("save_steps",), what, "Write both the same way; load_best_model_at_end needs it.")
+    elif round(saves * 1_000_000) % round(evaluates * 1_000_000):
+        what = f"got {saves}, expected a multiple of eval_steps ({evaluates}) for load_best_model_at_end"
+        yield Finding(("save_steps",), what, f"Write save_steps: {evaluates}, so that the best is saved.")
+
+
+def _precision(get: _Get) -> Iterator[Finding]:
+    for suffix in ("", "_full_eval"):
+        if get(f"fp16{suffix}") and get(f"bf16{suffix}"):
+            what = f"fp16{suffix} and bf16{suffix} are both true"
+            yield Finding((f"fp16{suffix}",), what, "Choose one; bf16 where the hardware has it.")
+
+
+def _schedule(get: _Get) -> Iterator[Finding]:
+    name, options = get("lr_scheduler_type"), get("lr_scheduler_kwargs") or {}
+    if name in ("reduce_lr_on_plateau", "greedy") and get("eval_strategy") == "no":
+        what = f"{name} follows the evaluations, and eval_strategy is no"
+        yield Finding(("lr_scheduler_type",), what, "Write eval_strategy: epoch.")
+    if not isinstance(options, dict):  # JSON text, which TrainingArguments reads itself
+        return
+    if name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr"):
+        if len({"min_lr", "min_lr_rate"} & set(options)) != 1:
+            what = f"{name} needs either min_lr or min_lr_rate in lr_scheduler_kwargs"
+            yield Finding(("lr_scheduler_type",), what, "Write lr_scheduler_kwargs: {min_lr_rate: 0.1}.")
+    elif name == "warmup_stable_decay" and "num_decay_steps" not in options:
+        what = f"{name} needs num_decay_steps in lr_scheduler_kwargs"
+        yield Finding(("lr_scheduler_type",), what, "Write lr_scheduler_kwargs: {num_decay_steps: 100}.")
+
+
+def _optimizer(get: _Get) -> Iterator[Finding]:
+    name = str(get("optim"))
+    if name.startswith(("galore", "apollo")) and get("optim_target_modules") is None:
+        what = f"{name} needs optim_target_modules"
+        yield Finding(("optim",), what, "Write optim_target_modules: all-linear.")
+
+
+def _workers(get: _Get) -> Iterator[Finding]:
+    if get("dataloader_num_workers"):
+        return
+    for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context"):
+        if get(f"dataloader_{name}"):
+            what = "there are no worker processes (dataloader_num_workers is 0)"
+            yield Finding((f"dataloader_{name}",), what, "Remove it, or write dataloader_num_workers: 2.")
+
+
+def _sharding(get: _Get) -> Iterator[Finding]:
+    if get("fsdp") and get("deepspeed"):
+        yield Finding(("fsdp",), "fsdp and deepspeed do not go together", "Choose one.")
+    if (get("fsdp") or get("deepspeed")) and get("save_only_model") and get("load_best_model_at_end"):
+        what = "with fsdp or deepspeed, the best model cannot be loaded from weights alone"
+        yield Finding(("save_only_model",), what, "Write save_only_model: false.")
+
+
+def _metric(get: _Get, metrics: Collection[str] | None) -> Iterator[Finding]:
+    given = get("metric_for_best_model")
+    if given is None:
+        return
+    name = given.removeprefix("eval_")
+    if name == "loss":
+        if get("greater_is_better"):
+            yield Finding(("greater_is_better",), "a greater loss is not better", "Remove greater_is_better.")
+    elif metrics is not None and not any(name == known or name.startswith(f"{known}_") for known in metrics):
+        what = f"{given!r} is neither the loss nor one of this recipe's metrics ({list_words(metrics)})"
+        near = find_near(name, metrics)
+        todo = f"Did you mean '{near}'?" if near else "Add it to metrics."
+        yield Finding(("metric_for_best_model",), what, todo)
+
+
+def _length(get: _Get, is_streaming: bool) -> Iterator[Finding]:
+    if is_streaming and get("max_steps") < 1:
+        what = "a streamed data set (data.streaming: true) has no length, so the end must be given"
+        yield Finding(("max_steps",), what, "Write for example max_steps: 1000.")

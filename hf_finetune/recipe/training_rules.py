@@ -1,0 +1,200 @@
+"""What TrainingArguments' annotations do not say: ranges, choices, and names that are gone.
+
+The tables of names were made by comparing the fields of transformers 3.5, 4.9, 4.28, 4.46, 4.57 and 5.0 with
+those of 5.23; the tests hold them against the installed class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CHOICES", "OTHER_NAMES", "REMOVED", "RENAMED", "RULES", "UNUSABLE", "Rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a number must be.
+
+    Args:
+        text: In words, after "a number" or "a whole number".
+        accepts: Tells whether a number will do.
+        schema: The same in JSON schema's words.
+        is_whole: Say "a whole number" although the annotation is float.
+    """
+
+    text: str
+    accepts: Callable[[float], bool]
+    schema: dict[str, Any]
+    is_whole: bool = False
+
+
+def _at_least(low: int) -> Rule:
+    return Rule(f"of {low} or more", lambda x: x >= low, {"minimum": low})
+
+
+_ABOVE_0 = Rule("above 0", lambda x: x > 0, {"exclusiveMinimum": 0})
+_FROM_0_TO_1 = Rule("from 0 to 1", lambda x: 0 <= x <= 1, {"minimum": 0, "maximum": 1})
+_DECAY = Rule(
+    "from 0 up to, but not including, 1", lambda x: 0 <= x < 1, {"minimum": 0, "exclusiveMaximum": 1}
+)
+_SEED = Rule("from 0 to 4294967295", lambda x: 0 <= x < 2**32, {"minimum": 0, "maximum": 2**32 - 1})
+_MAX_STEPS = Rule(
+    "of 1 or more, or -1 for num_train_epochs to decide", lambda x: x == -1 or x >= 1, {"minimum": -1}
+)
+_EVERY = Rule(
+    "of 1 or more, or a share of all updates between 0 and 1",
+    lambda x: 0 < x < 1 or (x >= 1 and math.floor(x) == x),
+    {"exclusiveMinimum": 0},
+    is_whole=True,
+)
+_WARMUP = Rule(
+    "of updates, or a share of all updates from 0 up to 1",
+    lambda x: 0 <= x < 1 or (x >= 1 and math.floor(x) == x),
+    {"minimum": 0},
+    is_whole=True,
+)
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        [
+            "per_device_train_batch_size",
+            "per_device_eval_batch_size",
+            "gradient_accumulation_steps",
+            "eval_accumulation_steps",
+            "torch_empty_cache_steps",
+            "dataloader_prefetch_factor",
+            "save_total_limit",
+            "ddp_bucket_cap_mb",
+            "ddp_timeout",
+            "generation_max_length",
+            "generation_num_beams",
+        ],
+        _at_least(1),
+    ),
+    **dict.fromkeys(
+        [
+            "learning_rate",
+            "weight_decay",
+            "adam_epsilon",
+            "max_grad_norm",
+            "eval_delay",
+            "neftune_noise_alpha",
+            "dataloader_num_workers",
+        ],
+        _at_least(0),
+    ),
+    **dict.fromkeys(["logging_steps", "eval_steps", "save_steps"], _EVERY),
+    "num_train_epochs": _ABOVE_0,
+    "max_steps": _MAX_STEPS,
+    "warmup_steps": _WARMUP,
+    "adam_beta1": _DECAY,
+    "adam_beta2": _DECAY,
+    "label_smoothing_factor": _FROM_0_TO_1,
+    "seed": _SEED,
+    "data_seed": _SEED,
+}
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "log_level": ("detail", "debug", "info", "warning", "error", "critical", "passive"),
+    "log_level_replica": ("detail", "debug", "info", "warning", "error", "critical", "passive"),
+    "include_num_input_tokens_seen": ("all", "non_padding", "no"),
+}
+"""Choices that are not written as such in the source of TrainingArguments."""
+
+_AUTH = "Run `hf auth login` or set HF_TOKEN; a recipe is stored with the run, a secret must not be."
+
+RENAMED: dict[str, tuple[str, str]] = {
+    # the old name: the new one, how to write it
+    "evaluation_strategy": ("eval_strategy", "Write eval_strategy."),
+    "evaluate_during_training": ("eval_strategy", "Write eval_strategy: steps."),
+    "per_gpu_train_batch_size": ("per_device_train_batch_size", "Write per_device_train_batch_size."),
+    "per_gpu_eval_batch_size": ("per_device_eval_batch_size", "Write per_device_eval_batch_size."),
+    "warmup_ratio": ("warmup_steps", "Write warmup_steps: below 1 it is a share of all updates."),
+    "no_cuda": ("use_cpu", "Write use_cpu."),
+    "group_by_length": ("train_sampling_strategy", "Write train_sampling_strategy: group_by_length."),
+    "adafactor": ("optim", "Write optim: adafactor."),
+    "sharded_ddp": ("fsdp", "Write fsdp: true."),
+    "fsdp_min_num_params": ("fsdp_config", "Write fsdp_config: {min_num_params: ...}."),
+    "fsdp_transformer_layer_cls_to_wrap": (
+        "fsdp_config",
+        "Write fsdp_config: {transformer_layer_cls_to_wrap: [...]}.",
+    ),
+    "include_inputs_for_metrics": ("include_for_metrics", "Write include_for_metrics: [inputs]."),
+    "include_tokens_per_second": (
+        "include_num_input_tokens_seen",
+        "Write include_num_input_tokens_seen: all.",
+    ),
+    "push_to_hub_model_id": (
+        "hub_model_id",
+        "Write hub_model_id, or hub: {repo_id: ...} for the best model.",
+    ),
+    "push_to_hub_organization": ("hub_model_id", "Write hub_model_id: organization/name."),
+    "dispatch_batches": ("accelerator_config", "Write accelerator_config: {dispatch_batches: ...}."),
+    "split_batches": ("accelerator_config", "Write accelerator_config: {split_batches: ...}."),
+    "torchdynamo": ("torch_compile_backend", "Write torch_compile_backend."),
+    "tpu_metrics_debug": ("debug", "Write debug: tpu_metrics_debug."),
+    "xpu_backend": ("ddp_backend", "Write ddp_backend."),
+}
+
+REMOVED: dict[str, str] = {
+    "logging_dir": "Remove it; TensorBoard reads the environment variable TENSORBOARD_LOGGING_DIR.",
+    "overwrite_output_dir": "Remove it, and use `hf-finetune run RECIPE --overwrite`.",
+    "save_safetensors": "Remove it: weights are always saved as safetensors.",
+    "push_to_hub_token": _AUTH,
+    "use_mps_device": "Remove it: Apple's GPU is used when it is there, unless use_cpu is true.",
+    "fp16_backend": "Remove it; fp16: true or bf16: true is enough.",
+    "half_precision_backend": "Remove it; fp16: true or bf16: true is enough.",
+    "fp16_opt_level": "Remove it (it was for apex); fp16: true or bf16: true is enough.",
+    "jit_mode_eval": "Remove it; torch_compile: true is the way to a faster model.",
+    "use_ipex": "Remove it; torch_compile: true is the way to a faster model.",
+    "tpu_num_cores": "Remove it: the launcher decides it.",
+    "mp_parameters": "Remove it: it was for SageMaker's launcher.",
+    "ray_scope": "Remove it; `sweep:` searches for settings.",
+    "past_index": "Remove it.",
+    "use_legacy_prediction_loop": "Remove it.",
+}
+
+UNUSABLE: dict[str, tuple[str, str]] = {
+    "hub_token": ("a secret", _AUTH),
+    "resume_from_checkpoint": ("not read from a recipe", "Use `hf-finetune run RECIPE --resume`."),
+    "do_train": ("a flag of transformers' example scripts, read by nothing", "Remove it."),
+    "do_eval": ("a flag of transformers' example scripts, read by nothing", "Remove it; see eval_strategy."),
+    "do_predict": ("a flag of transformers' example scripts, read by nothing", "Remove it."),
+    "local_rank": ("set by the launcher", "Remove it."),
+    "parallelism_config": ("a Python object that no recipe can hold", "Remove it."),
+}
+"""Fields that exist and make no sense in a recipe."""
+
+OTHER_NAMES: dict[str, str] = {
+    # what other tools call it: what TrainingArguments calls it
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "max_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "optimizer": "optim",
+    "scheduler": "lr_scheduler_type",
+    "lr_scheduler": "lr_scheduler_type",
+    "warmup": "warmup_steps",
+    "beta1": "adam_beta1",
+    "beta2": "adam_beta2",
+    "eps": "adam_epsilon",
+    "gradient_clip": "max_grad_norm",
+    "grad_clip": "max_grad_norm",
+    "gradient_clip_val": "max_grad_norm",
+    "clip_grad_norm": "max_grad_norm",
+    "accumulate_grad_batches": "gradient_accumulation_steps",
+    "grad_accum": "gradient_accumulation_steps",
+    "label_smoothing": "label_smoothing_factor",
+    "num_workers": "dataloader_num_workers",
+    "random_seed": "seed",
+    "best_metric": "metric_for_best_model",
+    "amp": "fp16",
+    "mixed_precision": "bf16",
+}
