@@ -4,42 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from hf_finetune.errors import RecipeError
 from hf_finetune.recipe import Recipe
 
-__all__ = ["build_arguments", "fill_defaults"]
+__all__ = ["build_arguments", "fill_defaults", "output_folder"]
 
 
-def fill_defaults(recipe: Recipe, *, metric: str, greater_is_better: bool) -> dict[str, Any]:
+def output_folder(recipe: Recipe) -> str:
+    """Return where the run goes: `training.output_dir`, by default named after the recipe."""
+    return str(recipe.training.get("output_dir", f"runs/{recipe.source.stem}"))
+
+
+def fill_defaults(recipe: Recipe) -> dict[str, Any]:
     """Return `training` with our defaults filled in; what the recipe says always wins.
 
     Args:
-        recipe: Reads `training` and where it came from.
-        metric: The first metric of the run: it decides which model is best unless the recipe says.
-        greater_is_better: Of the metric that decides.
+        recipe: Reads `training` and the recipe's name.
     """
     given = recipe.training
+    # a run without scores, or one that keeps only its last model, is rarely what is wanted
+    eval_strategy = given.get("eval_strategy", "epoch")
+    save_steps = {"save_steps": given["eval_steps"]} if "eval_steps" in given else {}
+    # pinned memory without an accelerator does nothing but warn
+    pin_memory = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
     return {
-        "output_dir": f"runs/{recipe.source.stem}",
-        # a run without scores, or one that keeps only its last model, is rarely what is wanted
-        "eval_strategy": "epoch",
-        "save_strategy": given.get("eval_strategy", "epoch"),
-        "metric_for_best_model": metric,
-        "greater_is_better": greater_is_better,
+        "output_dir": output_folder(recipe),
+        "eval_strategy": eval_strategy,
+        "save_strategy": eval_strategy if eval_strategy != "no" else "epoch",
+        **save_steps,
         # nothing leaves the machine unless the recipe says so
         "report_to": "none",
-        # NaN must be seen, not replaced by the mean of the losses before it
+        # a NaN must be seen, not replaced by the mean of the losses before it
         "logging_nan_inf_filter": False,
         # early stopping's patience is part of the state of a run
         "restore_callback_states_from_checkpoint": True,
-        # the data set yields exactly what the model takes
-        "remove_unused_columns": False,
         # terminal.py draws the progress
         "disable_tqdm": True,
-        **_on_this_machine(),
+        **pin_memory,
         **given,
+        # the data set yields exactly what the model takes, and an augmentation needs what Trainer would drop
+        "remove_unused_columns": False,
     }
 
 
@@ -55,10 +62,3 @@ def build_arguments(recipe: Recipe, training: dict[str, Any]) -> TrainingArgumen
         raise RecipeError(
             f"training: {error}", where=recipe.where("training"), todo="Change these values."
         ) from None
-
-
-def _on_this_machine() -> dict[str, Any]:
-    """Pinned memory without an accelerator does nothing but warn."""
-    import torch
-
-    return {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}

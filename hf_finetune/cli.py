@@ -15,7 +15,8 @@ import click
 import typer
 
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
-from hf_finetune.launch import is_first_process, launch, report_exit_code
+from hf_finetune.launch import launch, report_exit_code
+from hf_finetune.processes import is_first_process
 
 __all__ = ["app", "main"]
 

@@ -9,17 +9,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_finetune.errors import HfFinetuneError, UserError
+from hf_finetune.errors import UserError
+from hf_finetune.processes import ASKED, is_first_process
 
-__all__ = ["is_first_process", "launch", "report_exit_code", "require_world_size"]
+__all__ = ["launch", "report_exit_code"]
 
-ASKED = "HF_FINETUNE_NUM_PROCESSES"
 EXIT_CODE_FILE = "HF_FINETUNE_EXIT_CODE_FILE"
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes, prints and tracks; known before torch is imported."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def launch(words: Sequence[str], *, num_processes: int) -> int:
@@ -62,17 +57,6 @@ def report_exit_code(code: int) -> None:
     file = os.environ.get(EXIT_CODE_FILE)
     if file and is_first_process():
         Path(file).write_text(str(code))
-
-
-def require_world_size(num_processes: int) -> None:
-    """Check that as many processes came up as were asked for: a launcher that starts fewer says nothing.
-
-    Raises:
-        HfFinetuneError: The number differs.
-    """
-    asked = int(os.environ.get(ASKED, num_processes))
-    if asked != num_processes:
-        raise HfFinetuneError(f"{asked} processes were asked for, but {num_processes} came up")
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:

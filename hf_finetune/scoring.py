@@ -50,9 +50,10 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path) -> None:
     PartialState().wait_for_everyone()
 
 
-def describe_best(parts: Ingredients, state: TrainerState, source: Path | None) -> dict[str, Any]:
+def describe_best(parts: Ingredients, state: TrainerState) -> dict[str, Any]:
     """Return which metric decided, its value, and the step and split it was measured at."""
-    step = state.best_global_step or (int(source.name.rpartition("-")[2]) if source else state.global_step)
+    source = find_best_checkpoint(state, Path(parts.args.output_dir))
+    step = int(source.name.rpartition("-")[2]) if source else state.global_step
     return {
         "metric": parts.args.metric_for_best_model,
         "greater_is_better": parts.args.greater_is_better,

@@ -22,6 +22,9 @@ __all__ = ["NAMING_KEYS", "merge", "read_tree"]
 NAMING_KEYS: dict[KeyPath, str] = {("task",): "name", ("loss",): "name", ("model", "peft"): "method"}
 """Mappings that say by one key what they are, and by the others how."""
 
+FILE_KEYS = {("model", "checkpoint"), ("data", "path"), ("data", "data_dir"), ("data", "data_files")}
+"""Where a Hub id or a library's own name may stand, so that only a leading dot makes a path of the recipe's."""
+
 
 def read_tree(path: Path, problems: Problems, *, is_local: bool = True) -> Node | None:
     """Read a recipe with everything it extends.
@@ -71,6 +74,7 @@ def _read(
     bases = _bases(own.pop("extends", None), problems)
     if "imports" in own:
         own["imports"] = _beside(own["imports"], path.parent)
+    own = {key: _anchor(child, (key,), path.parent) for key, child in own.items()}
     tree = replace(node, value={})
     chain = (*chain, path.resolve())
     for base in bases:
@@ -125,6 +129,20 @@ def _beside(node: Node, folder: Path) -> Node:
     if isinstance(node.value, list):
         return replace(node, value=[_beside(child, folder) for child in node.value])
     return replace(node, value=os.fspath(folder / node.value)) if isinstance(node.value, str) else node
+
+
+def _anchor(node: Node, path: KeyPath, folder: Path) -> Node:
+    """Make `./name` and `../name` of checkpoint and data absolute: they are relative to the file they stand in."""
+    if isinstance(node.value, dict):
+        return replace(node, value={k: _anchor(child, (*path, k), folder) for k, child in node.value.items()})
+    if isinstance(node.value, list):
+        return replace(node, value=[_anchor(child, path, folder) for child in node.value])
+    is_relative = isinstance(node.value, str) and node.value.startswith(("./", "../"))
+    return (
+        replace(node, value=os.path.abspath(folder / node.value))
+        if is_relative and path[:2] in FILE_KEYS
+        else node
+    )
 
 
 def _is_inside(path: Path, root: Path) -> bool:

@@ -1,0 +1,209 @@
+"""Resume: what may differ from the recipe a checkpoint was made with, and what each difference means.
+
+Every changed key is applied, and said so, or refused with the reason. None is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from transformers import TrainingArguments
+
+from hf_finetune.errors import CheckpointError
+from hf_finetune.recipe import Recipe
+
+__all__ = ["Change", "build_stamp", "compare_stamps", "require_same_run"]
+
+START_ANEW = "Start anew by --overwrite or another training.output_dir, or set it back to go on."
+
+APPLIED = {
+    "engine": "the engines continue each other's checkpoints exactly",
+    "data.augment": "from here on the training rows are changed this way",
+    "metrics": "scores before this point lack the new ones",
+    "baseline": "it is trained after this run",
+    "guard.*": "from here on",
+    "early_stopping.*": "the patience already used up counts",
+    "early_stopping": "counting starts here",
+    "tracking.*": "from here on",
+    "hub.*": "from here on",
+    "sweep.*": "it does not touch this run",
+    "expected.*": "it does not touch this run",
+    "training.learning_rate": "the schedule goes on with the new rate",
+    "training.weight_decay": "from here on",
+    "training.adam_*": "from here on",
+    "training.max_grad_norm": "from here on",
+    "training.num_train_epochs": "the schedule is laid out over the new length",
+    "training.max_steps": "the schedule is laid out over the new length",
+    "training.load_best_model_at_end": "at the end",
+    "training.output_dir": "checkpoints go there from here on",
+    # what follows does not touch the numbers
+    "training.eval_*": "from here on",
+    "training.per_device_eval_batch_size": "from here on",
+    "training.batch_eval_metrics": "from here on",
+    "training.save_*": "from here on",
+    "training.logging_*": "from here on",
+    "training.log_*": "from here on",
+    "training.dataloader_num_workers": "it does not touch the numbers",
+    "training.dataloader_p*": "it does not touch the numbers",
+    "training.dataloader_multiprocessing_context": "it does not touch the numbers",
+    "training.disable_tqdm": "from here on",
+    "training.report_to": "from here on",
+    "training.run_name": "from here on",
+    "training.project": "from here on",
+    "training.trackio_*": "from here on",
+    "training.push_to_hub*": "from here on",
+    "training.hub_*": "from here on",
+    "training.skip_memory_metrics": "from here on",
+    "training.include_num_input_tokens_seen": "from here on",
+    "training.restore_callback_states_from_checkpoint": "for this resume",
+    "training.ddp_timeout": "from here on",
+    "training.do_*": "it does not touch this run",
+    "training.local_rank": "it follows the launcher",
+}
+
+REFUSED = {
+    "fingerprint": "the data are not those the checkpoint was trained on",
+    "global batch": "the position within the epoch and the schedule count in updates of that many rows",
+    "task*": "the checkpoint's model was made for the other task",
+    "model*": "the checkpoint holds the weights of the other model",
+    "data*": "the data are not those the checkpoint was trained on",
+    "loss*": "losses before and after could not be compared",
+    "training.metric_for_best_model": "the best so far was measured by the other metric",
+    "training.seed": "the order of the rows and the augmentation follow from it",
+    "training.data_seed": "the order of the rows follows from it",
+    "training.optim*": "the checkpoint holds the other optimizer's state",
+    "training.lr_scheduler*": "the checkpoint holds the other schedule's state",
+    "training.warmup*": "the checkpoint's place in the schedule was counted with the other warm-up",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One key that is not what it was.
+
+    Args:
+        key: Dotted, as in the recipe.
+        old: In the checkpoint.
+        new: Now.
+        reason: What applying it means, or why it is refused.
+        is_applied: Whether the run goes on with the new value.
+    """
+
+    key: str
+    old: Any
+    new: Any
+    reason: str
+    is_applied: bool
+
+    def __str__(self) -> str:
+        verdict = "applied" if self.is_applied else "refused"
+        return f"{self.key}: {self.old!r} -> {self.new!r}, {verdict}: {self.reason}"
+
+
+def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> dict[str, Any]:
+    """Return what a checkpoint remembers of its run; JSON-able, without tokens.
+
+    Args:
+        recipe: Resolved.
+        args: All arguments, those with default values too.
+        fingerprint: Of the data.
+    """
+    wanted = recipe.model_dump(mode="json", exclude={"training"})
+    arguments = {key: value for key, value in args.to_dict().items() if "token" not in key}
+    return {
+        "recipe": wanted | {"training": arguments},
+        "fingerprint": fingerprint,
+        "num_processes": args.world_size,
+    }
+
+
+def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """List what differs between two runs.
+
+    Args:
+        old: The stamp of the checkpoint.
+        new: The stamp of the run that wants to go on from it.
+    """
+    before, now = _flatten(old["recipe"]), _flatten(new["recipe"])
+    changes = []
+    is_same_data = old["fingerprint"] == new["fingerprint"]
+    if not is_same_data:
+        changes.append(_judge("fingerprint", old["fingerprint"], new["fingerprint"]))
+    batches = [_global_batch(stamp) for stamp in (old, new)]
+    if batches[0] != batches[1]:
+        changes.append(_judge("global batch", *batches))
+    in_batch = {"training.per_device_train_batch_size", "training.gradient_accumulation_steps"}
+    is_same_batch = batches[0] == batches[1]
+    for key in sorted(before.keys() | now.keys()):
+        values = before.get(key), now.get(key)
+        if values[0] == values[1]:
+            continue
+        if key in in_batch:
+            if is_same_batch:
+                changes.append(_apply(key, *values, f"an update still sees the same {batches[0]} rows"))
+        elif is_same_data and key.startswith("data.") and not key.startswith("data.augment"):
+            changes.append(_apply(key, *values, "the rows are the same, by their fingerprint"))
+        else:
+            changes.append(_judge(key, *values))
+    counts = old["num_processes"], new["num_processes"]
+    if is_same_batch and counts[0] != counts[1]:
+        changes.append(_apply("num_processes", *counts, f"an update still sees the same {batches[0]} rows"))
+    return changes
+
+
+def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], *, where: str) -> list[str]:
+    """Check that a run may go on from a checkpoint.
+
+    Args:
+        old: The stamp of the checkpoint.
+        new: The stamp of the run.
+        where: The checkpoint, for the message.
+
+    Returns:
+        What was changed and is applied, a line each.
+
+    Raises:
+        CheckpointError: Something differs that cannot be applied; every such key is named.
+    """
+    changes = compare_stamps(old, new)
+    refused = [str(change) for change in changes if not change.is_applied]
+    if refused:
+        raise CheckpointError(
+            "the recipe is not the one this checkpoint was made with\n  " + "\n  ".join(refused) + "\n",
+            where=where,
+            todo=START_ANEW,
+        )
+    return [str(change) for change in changes]
+
+
+def _apply(key: str, old: Any, new: Any, reason: str) -> Change:
+    return Change(key=key, old=old, new=new, reason=reason, is_applied=True)
+
+
+def _judge(key: str, old: Any, new: Any) -> Change:
+    for pattern, reason in APPLIED.items():
+        if fnmatchcase(key, pattern):
+            return _apply(key, old, new, reason)
+    reasons = (reason for pattern, reason in REFUSED.items() if fnmatchcase(key, pattern))
+    reason = next(reasons, "a run of two halves with different values would be neither the old nor the new")
+    return Change(key=key, old=old, new=new, reason=reason, is_applied=False)
+
+
+def _global_batch(stamp: Mapping[str, Any]) -> int:
+    """Rows of one update, over all processes."""
+    training = stamp["recipe"]["training"]
+    per_device, windows = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
+    return int(per_device) * int(windows) * int(stamp["num_processes"])
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,117 @@
+import copy
+
+import pytest
+
+from hf_finetune.errors import CheckpointError
+from hf_finetune.resume import compare_stamps, require_same_run
+
+STAMP = {
+    "recipe": {
+        "task": "image-classification",
+        "engine": "trainer",
+        "model": {"checkpoint": "org/model", "freeze": []},
+        "data": {"path": "org/data", "augment": ["horizontal_flip"], "holdout": 0.1},
+        "early_stopping": None,
+        "training": {
+            "learning_rate": 1e-3,
+            "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 2,
+            "num_train_epochs": 3,
+            "seed": 42,
+            "optim": "adamw_torch",
+            "lr_scheduler_type": "linear",
+            "warmup_steps": 0,
+            "metric_for_best_model": "accuracy",
+            "output_dir": "runs/a",
+            "bf16": False,
+        },
+    },
+    "fingerprint": "abc",
+    "num_processes": 1,
+}
+
+
+def changed(**values):
+    stamp = copy.deepcopy(STAMP)
+    for dotted, value in values.items():
+        *path, last = dotted.split("__")
+        target = stamp
+        for key in path:
+            target = target[key]
+        target[last] = value
+    return stamp
+
+
+def test_the_same_recipe_says_nothing():
+    assert require_same_run(STAMP, copy.deepcopy(STAMP), where="c") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"recipe__training__learning_rate": 1e-4}, "training.learning_rate"),
+        ({"recipe__training__num_train_epochs": 5}, "training.num_train_epochs"),
+        ({"recipe__data__augment": ["rotation"]}, "data.augment"),
+        ({"recipe__engine": "accelerate"}, "engine"),
+        ({"recipe__data__path": "/moved/data"}, "data.path"),
+        ({"recipe__early_stopping": {"patience": 2}}, "early_stopping.patience"),
+        ({"recipe__training__output_dir": "runs/b"}, "training.output_dir"),
+    ],
+)
+def test_applied(values, key):
+    notes = require_same_run(STAMP, changed(**values), where="c")
+    assert any(note.startswith(f"{key}:") and "applied: " in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"recipe__training__seed": 1}, "training.seed"),
+        ({"recipe__training__optim": "sgd"}, "training.optim"),
+        ({"recipe__training__lr_scheduler_type": "cosine"}, "training.lr_scheduler_type"),
+        ({"recipe__training__warmup_steps": 9}, "training.warmup_steps"),
+        ({"recipe__training__per_device_train_batch_size": 4}, "global batch"),
+        ({"num_processes": 2}, "global batch"),
+        ({"recipe__training__metric_for_best_model": "f1"}, "training.metric_for_best_model"),
+        ({"recipe__training__bf16": True}, "training.bf16"),
+        ({"recipe__model__checkpoint": "org/other"}, "model.checkpoint"),
+        ({"recipe__task": "audio-classification"}, "task"),
+        ({"fingerprint": "xyz"}, "fingerprint"),
+        ({"fingerprint": "xyz", "recipe__data__holdout": 0.2}, "data.holdout"),
+    ],
+)
+def test_refused_with_the_reason_and_the_way_on(values, key):
+    with pytest.raises(CheckpointError) as caught:
+        require_same_run(STAMP, changed(**values), where="runs/a/checkpoint-5")
+    text = str(caught.value)
+    assert f"\n  {key}: " in text
+    assert "refused: " in text
+    assert text.startswith("runs/a/checkpoint-5: ")
+    assert "--overwrite" in text
+
+
+def test_every_refused_key_is_named_at_once():
+    with pytest.raises(CheckpointError) as caught:
+        require_same_run(
+            STAMP, changed(recipe__training__seed=1, recipe__training__optim="sgd"), where="c"
+        )
+    assert "training.seed" in str(caught.value)
+    assert "training.optim" in str(caught.value)
+
+
+def test_the_same_rows_per_update_on_two_processes_are_the_same_run():
+    notes = require_same_run(
+        STAMP, changed(num_processes=2, recipe__training__per_device_train_batch_size=4), where="c"
+    )
+    assert any(note.startswith("num_processes: 1 -> 2, applied") for note in notes)
+    assert all("the same 16 rows" in note for note in notes)
+
+
+def test_no_difference_is_ignored():
+    """Whatever key changes, there is an answer for it."""
+    for key in STAMP["recipe"]["training"]:
+        stamp = changed(**{f"recipe__training__{key}": "other" if key not in BATCH else 4})
+        assert len(compare_stamps(STAMP, stamp)) == 1, key
+
+
+BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
