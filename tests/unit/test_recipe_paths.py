@@ -17,7 +17,7 @@ def test_paths_with_a_leading_dot_belong_to_the_recipe(tmp_path, monkeypatch):
     recipe = load_recipe(tmp_path / "top.yaml")
     assert Path(recipe.model.checkpoint) == folder / "small"
     assert Path(recipe.data.path) == tmp_path / "pictures"
-    assert recipe.data.data_files == {"train": (str(folder / "a.csv"), "b.csv")}
+    assert recipe.data.data_files == {"train": [str(folder / "a.csv"), "b.csv"]}
     assert recipe.data.data_dir == str(tmp_path / "deep")
 
 
