@@ -1,0 +1,368 @@
+"""Checkpoints in `Trainer`'s own layout, that survive a crash at any moment.
+
+    checkpoint-<step>/
+      model.safetensors  config.json  ...   what `from_pretrained` reads (adapters for PEFT), and the
+      processor optimizer.pt  scheduler.pt  rng_state*.pth  trainer_state.json ...  as Trainer's
+      engine_state*.pth                     what Trainer forgets: position, running loss, what is still due
+      recipe_stamp.json                     `parts.stamp` manifest.json                         written last:
+      size and sha256 of every file
+
+A checkpoint is written to a hidden staging folder beside the others, flushed, and renamed. Whatever has the
+name `checkpoint-<step>` and a manifest is therefore whole, or was damaged later, which `verify` sees. Weights
+are stored under the names the model has in memory: the published names, `save_pretrained`'s default, are what
+`Trainer` reads back into nothing for DeiT, ViT, Swin and others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from safetensors import safe_open
+from transformers import TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import safe_globals
+
+from hf_finetune.engines import durable, weights
+from hf_finetune.engines.durable import is_disk_full
+from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.engines.randomness import read_state, write_state
+from hf_finetune.engines.weights import load_weights
+from hf_finetune.errors import CheckpointError, RunFolderError
+from hf_finetune.optim import restore_optimizer
+
+__all__ = [
+    "Snapshot",
+    "find_last",
+    "list_checkpoints",
+    "load_engine_state",
+    "load_optimizer",
+    "load_rng",
+    "load_stamp",
+    "load_state",
+    "load_torch",
+    "load_weights",
+    "restore_rng",
+    "rotate",
+    "save",
+    "tidy",
+    "verify",
+]
+
+logger = logging.getLogger(__name__)
+STAMP = "recipe_stamp.json"
+NAME = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """All that a checkpoint keeps.
+
+    Args:
+        parts: Model (not wrapped), processor, stamp.
+        args: The arguments as the engine uses them.
+        state: `global_step`, log history, best so far, the callbacks' states.
+        optimizer: Has `state_dict()`; None with `save_only_model`.
+        scheduler: Has `state_dict()`; None with `save_only_model`.
+        scaler: The fp16 loss scaler, where there is one.
+        engine_state: What this process needs to go on exactly; tensors, numbers, strings and containers of
+            them.
+    """
+
+    parts: Ingredients
+    args: TrainingArguments
+    state: TrainerState
+    optimizer: Any
+    scheduler: Any
+    scaler: Any
+    engine_state: dict[str, Any]
+
+
+def save(snapshot: Snapshot) -> Path:
+    """Write `output_dir/checkpoint-<step>`, then delete the checkpoints that are one too many.
+
+    Every process calls it. Returns when the folder is whole and has its name.
+
+    Raises:
+        RunFolderError: The disk is full; nothing half-written is left behind.
+    """
+    args, state = snapshot.args, snapshot.state
+    run_folder = Path(args.output_dir)
+    target = run_folder / f"checkpoint-{state.global_step}"
+    staging = run_folder / f".partial-{target.name}"
+    if args.process_index == 0:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        best = run_folder / f"checkpoint-{state.best_global_step}"
+        if state.best_global_step and (best == target or best.is_dir()):
+            state.best_model_checkpoint = str(best)
+    state.best_model_checkpoint = _from_main(state.best_model_checkpoint, args)
+
+    files: dict[str, Any] = {}
+    error: OSError | None = None
+    try:
+        files = _write_own(snapshot, staging)
+        if args.process_index == 0:
+            files |= _write_shared(snapshot, staging)
+    except OSError as problem:
+        error = problem
+    outcomes: list[Any] = gather_object([(files, error)]) if args.world_size > 1 else [(files, error)]
+    error = next((problem for _, problem in outcomes if problem is not None), None)
+    if error is None and args.process_index == 0:
+        try:
+            everything = {name: facts for own, _ in outcomes for name, facts in own.items()}
+            about = {"version": 1, "step": state.global_step, "num_processes": args.world_size}
+            durable.write_manifest(staging, everything, about)
+            durable.replace_folder(staging, target)
+        except OSError as problem:
+            error = problem
+    error = _from_main(error, args)
+    if error is not None:
+        if args.process_index == 0:
+            shutil.rmtree(staging, ignore_errors=True)
+        raise _explain(error, target) from error
+    if args.process_index == 0:
+        rotate(run_folder, args.save_total_limit, best=state.best_model_checkpoint, newest=target)
+    return target
+
+
+def _write_own(snapshot: Snapshot, staging: Path) -> dict[str, Any]:
+    """Write what each process has for itself."""
+    args = snapshot.args
+    if args.save_only_model:
+        return {}
+    suffix = f"_{args.process_index}" if args.world_size > 1 else ""
+    contents = {
+        f"rng_state{suffix}.pth": read_state(all_gpus=args.world_size > 1),
+        f"engine_state{suffix}.pth": snapshot.engine_state,
+    }
+    return {name: durable.write_torch(staging / name, content) for name, content in contents.items()}
+
+
+def _write_shared(snapshot: Snapshot, staging: Path) -> dict[str, Any]:
+    """Write what all processes have in common."""
+    parts, args, state = snapshot.parts, snapshot.args, snapshot.state
+    files = weights.save_weights(parts.model, staging)
+    if parts.processor is not None:
+        parts.processor.save_pretrained(staging)
+    contents = {"training_args.bin": args}
+    if not args.save_only_model:
+        contents |= {
+            "optimizer.pt": snapshot.optimizer.state_dict(),
+            "scheduler.pt": snapshot.scheduler.state_dict(),
+        }
+        if snapshot.scaler is not None:
+            contents["scaler.pt"] = snapshot.scaler.state_dict()
+    for name, content in contents.items():
+        files[name] = durable.write_torch(staging / name, content)
+    state.save_to_json(str(staging / "trainer_state.json"))
+    files[STAMP] = durable.write_json(staging / STAMP, dict(parts.stamp))
+    return files
+
+
+def _explain(error: OSError, target: Path) -> OSError | RunFolderError:
+    if not is_disk_full(error):
+        return error
+    last = next((path for path in reversed(list_checkpoints(target.parent))), None)
+    kept = f"the last whole checkpoint is {last}" if last else "there is no checkpoint yet"
+    return RunFolderError(
+        f"the disk is full: {target.name} could not be written; {kept}",
+        where=str(target.parent),
+        todo="Free some space and go on with --resume, or lower save_total_limit.",
+    )
+
+
+def _from_main(value: Any, args: TrainingArguments) -> Any:
+    return broadcast_object_list([value], from_process=0)[0] if args.world_size > 1 else value
+
+
+def list_checkpoints(run_folder: Path) -> list[Path]:
+    """Return the checkpoint folders by step, whole or not."""
+    found = [
+        (int(match[1]), path)
+        for path in run_folder.glob("checkpoint-*")
+        if (match := NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found) if path.is_dir()]
+
+
+def verify(folder: Path) -> None:
+    """Check that a checkpoint is whole.
+
+    Ours is compared with its manifest byte for byte. One written by a plain `Trainer` has no manifest; its
+    JSON must parse, its zip files must pass their checksums and its weights must be as long as their header
+    says.
+
+    Raises:
+        CheckpointError: It is not; the message says which file and why.
+    """
+    if (folder / durable.MANIFEST).exists() or (folder / STAMP).exists():
+        durable.verify(folder)
+        return
+    if not (folder / "trainer_state.json").is_file():
+        raise CheckpointError("trainer_state.json is missing", where=str(folder))
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix in (".pt", ".pth", ".bin"):
+                with zipfile.ZipFile(path) as archive:
+                    if (bad := archive.testzip()) is not None:
+                        raise ValueError(f"{bad} in it has a wrong checksum")
+            elif path.suffix == ".safetensors":
+                with safe_open(path, framework="pt"):
+                    pass
+        except Exception as error:  # every way in which a reader can stumble over damaged bytes
+            raise CheckpointError(f"{path.name} is damaged ({error})", where=str(folder)) from error
+
+
+def find_last(run_folder: Path | str) -> Path | None:
+    """Return the last whole checkpoint of a run, or None; damaged ones are passed over with a warning."""
+    tidy(Path(run_folder))
+    for folder in reversed(list_checkpoints(Path(run_folder))):
+        try:
+            verify(folder)
+        except CheckpointError as error:
+            logger.warning("skipping a damaged checkpoint: %s", error)
+        else:
+            return folder
+    return None
+
+
+def tidy(run_folder: Path) -> None:
+    """Undo what a crash in the middle of `save` left: remove half-written folders, restore a replaced one."""
+    for staging in run_folder.glob(".partial-checkpoint-*"):
+        shutil.rmtree(staging, ignore_errors=True)
+    for replaced in run_folder.glob(".replaced-checkpoint-*"):
+        target = replaced.with_name(replaced.name.removeprefix(".replaced-"))
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            os.rename(replaced, target)
+
+
+def rotate(run_folder: Path, limit: int | None, *, best: str | None, newest: Path | None) -> None:
+    """Delete the oldest checkpoints over `limit`; never the best one, never the newest whole one.
+
+    Args:
+        run_folder: Where the checkpoints are.
+        limit: How many to keep, the best included; None or 0 keeps all. With a limit of 1 and a best that is
+            not the newest, two stay, as with `Trainer`.
+        best: The best checkpoint's folder.
+        newest: The one just written, known to be whole.
+    """
+    if not limit or newest is None:
+        return
+    keep = {newest.name} | ({Path(best).name} if best else set())
+    others = [path for path in list_checkpoints(run_folder) if path.name not in keep]
+    # a checkpoint of a later step is from before a resume; it is not what this run will go on from
+    step = int(newest.name.rsplit("-", 1)[1])
+    others.sort(key=lambda path: (int(path.name.rsplit("-", 1)[1]) <= step, int(path.name.rsplit("-", 1)[1])))
+    for path in others[: max(len(others) - max(limit - len(keep), 0), 0)]:
+        doomed = path.with_name(f".partial-{path.name}")
+        os.rename(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def load_torch(path: Path, *, device: str = "cpu") -> Any:
+    """Read what `torch.save` wrote; only tensors and plain containers, never code.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds more than data.
+    """
+    try:
+        with safe_globals():
+            return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path.name} cannot be read ({error})", where=str(path.parent)) from error
+
+
+def load_state(folder: Path) -> TrainerState:
+    """Read `trainer_state.json`; a best checkpoint that was moved along with the run is found again."""
+    state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+    if state.best_model_checkpoint is not None and not Path(state.best_model_checkpoint).is_dir():
+        beside = folder.parent / Path(state.best_model_checkpoint).name
+        state.best_model_checkpoint = str(beside) if beside.is_dir() else None
+    return state
+
+
+def load_engine_state(folder: Path, args: TrainingArguments) -> dict[str, Any] | None:
+    """Read what a process needs to go on exactly; None for a checkpoint of a plain `Trainer`.
+
+    Written by another number of processes, the position is the same for all and the running loss is shared
+    out.
+    """
+    paths = _of_all_processes(folder, "engine_state")
+    if not paths:
+        return None
+    if len(paths) == args.world_size:
+        return dict(load_torch(paths[args.process_index]))
+    states = [load_torch(path) for path in paths]
+    return {**states[0], "loss_sum": torch.stack([state["loss_sum"] for state in states]).mean(0)}
+
+
+def load_rng(folder: Path, args: TrainingArguments) -> dict[str, Any] | None:
+    """Read this process' random state; None when another number of processes wrote the checkpoint."""
+    paths = _of_all_processes(folder, "rng_state")
+    if len(paths) != args.world_size:
+        return None
+    return dict(load_torch(paths[args.process_index]))
+
+
+def restore_rng(folder: Path, args: TrainingArguments) -> None:
+    """Put the global random generators where they were when the checkpoint was written."""
+    state = load_rng(folder, args)
+    if state is None:
+        logger.warning(
+            "%s has no random state for %d processes: dropout will differ", folder, args.world_size
+        )
+    else:
+        write_state(state)
+
+
+def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
+    """Load the moments and the place in the schedule; changed settings are applied (see `restore_optimizer`).
+
+    Raises:
+        CheckpointError: A file is missing, as after `save_only_model`, or is of other parameters.
+    """
+    moments, place = load_torch(folder / "optimizer.pt"), load_torch(folder / "scheduler.pt")
+    try:
+        restore_optimizer(optimizer, scheduler, moments, place)
+    except ValueError as error:
+        raise CheckpointError(
+            f"optimizer.pt does not fit ({error})",
+            where=str(folder),
+            todo="Resume with the optimizer and the trained parameters the run was started with.",
+        ) from error
+
+
+def _of_all_processes(folder: Path, stem: str) -> list[Path]:
+    """Return the files each process wrote for itself, by process."""
+    alone = folder / f"{stem}.pth"
+    if alone.is_file():
+        return [alone]
+    return sorted(folder.glob(f"{stem}_*.pth"), key=lambda path: int(path.stem.rsplit("_", 1)[1]))
+
+
+def load_stamp(folder: Path) -> dict[str, Any] | None:
+    """Return `parts.stamp` as it was saved, or None for a plain Trainer's checkpoint.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    path = folder / STAMP
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{STAMP} cannot be read ({error})", where=str(folder)) from error

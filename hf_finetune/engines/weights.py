@@ -1,0 +1,138 @@
+"""The weights of a checkpoint: written under the names in memory, read back every one or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.trainer_utils import suppress_progress_bars
+
+from hf_finetune.engines import durable
+from hf_finetune.engines.randomness import isolated
+from hf_finetune.errors import CheckpointError
+
+__all__ = ["load_weights", "save_weights"]
+
+WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+
+
+def save_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
+    """Write weights and configuration as `save_pretrained` does; return the facts of the large files."""
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(folder))
+        return {}
+    if isinstance(model, PreTrainedModel):
+        # with no tensors to write it does all the rest: config, generation config, custom code
+        with suppress_progress_bars():
+            model.save_pretrained(str(folder), state_dict={}, save_original_format=False)
+    return {WEIGHTS: durable.write_safetensors(folder / WEIGHTS, _tensors(model))}
+
+
+def load_weights(folder: Path | str, model: nn.Module) -> None:
+    """Read a checkpoint's weights into the model, in place; every weight or none.
+
+    Args:
+        folder: A checkpoint of either engine or of a plain `Trainer`; published names are converted.
+        model: A `PreTrainedModel`, a `PeftModel` (its active adapter is read) or any module.
+
+    Raises:
+        CheckpointError: The files lack a weight of the model, have one it does not know, or another shape.
+    """
+    folder = Path(folder)
+    if isinstance(model, PeftModel):
+        _load_adapter(folder, model)
+        return
+    found = _read(folder)
+    expected = _tensors(model)
+    if found.keys() != expected.keys() and isinstance(model, PreTrainedModel):
+        found = _convert(folder, model)
+    _check(folder, set(expected), set(found))
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            shapes = f"{tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+            raise CheckpointError(f"the weight {name} has the shape {shapes}", where=str(folder))
+    model.load_state_dict(found, strict=False)
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the model's tensors by name, each piece of memory once, under the name that ties the others."""
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    unsaved = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    tensors: dict[str, torch.Tensor] = {}
+    owners: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
+    state = model.state_dict()
+    for name in sorted(state, key=lambda name: name in tied):
+        tensor = state[name]
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if name in unsaved or (tensor.numel() > 0 and place in owners):
+            continue
+        owners.add(place)
+        tensors[name] = tensor
+    return tensors
+
+
+def _read(folder: Path) -> dict[str, torch.Tensor]:
+    try:
+        if (folder / WEIGHTS).is_file():
+            return dict(load_file(folder / WEIGHTS))
+        shards = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        return {
+            name: tensor for shard in sorted(shards) for name, tensor in load_file(folder / shard).items()
+        }
+    except Exception as error:
+        raise CheckpointError(
+            f"there are no readable safetensors weights ({error})", where=str(folder)
+        ) from error
+
+
+def _convert(folder: Path, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Let `from_pretrained`, which knows every family's published names, read the file."""
+    with isolated(0), suppress_progress_bars():  # it draws initial values before it overwrites them
+        twin, report = type(model).from_pretrained(
+            str(folder),
+            config=model.config,
+            output_loading_info=True,
+            local_files_only=True,
+            dtype=model.dtype,
+        )
+    names = _tensors(twin)
+    missing = set(report["missing_keys"]) & set(names)
+    unknown = set(report["unexpected_keys"])
+    if missing or unknown or report.get("mismatched_keys"):
+        _check(folder, set(names), (set(names) - missing) | unknown)
+    return names
+
+
+def _load_adapter(folder: Path, model: PeftModel) -> None:
+    adapter = model.active_adapters[0]
+    path = folder / ADAPTER
+    if not path.is_file() and (folder / adapter / ADAPTER).is_file():
+        path = folder / adapter / ADAPTER
+    if not path.is_file():
+        raise CheckpointError(f"{ADAPTER} is missing", where=str(folder))
+    found = load_file(path)
+    _check(folder, set(get_peft_model_state_dict(model, adapter_name=adapter)), set(found))
+    set_peft_model_state_dict(model, found, adapter_name=adapter)
+
+
+def _check(folder: Path, expected: set[str], found: set[str]) -> None:
+    missing, unknown = sorted(expected - found), sorted(found - expected)
+    if missing or unknown:
+        lack = f"lacks {_some(missing)}" if missing else ""
+        extra = f"has unknown {_some(unknown)}" if unknown else ""
+        raise CheckpointError(
+            f"the weights do not fit the model: the file {' and '.join(filter(None, [lack, extra]))}",
+            where=str(folder),
+            todo="Resume with the model the run was started with.",
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

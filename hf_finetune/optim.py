@@ -1,0 +1,140 @@
+"""Optimizer and schedule, from `TrainingArguments`; the same objects for both engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from transformers import Trainer, TrainingArguments, get_scheduler
+from transformers.optimization import GreedyLR
+from transformers.trainer_optimizer import is_optimizer_factory
+from transformers.trainer_pt_utils import get_parameter_names
+
+__all__ = [
+    "build_optimizer",
+    "build_scheduler",
+    "current_rate",
+    "is_metric_driven",
+    "restore_optimizer",
+    "set_mode",
+]
+
+NOT_DECAYED = (r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)")
+"""Parameter names without weight decay (source: transformers 5.23, `Trainer.get_decay_parameter_names`)."""
+
+SETTINGS = (
+    "amsgrad",
+    "betas",
+    "centered",
+    "dampening",
+    "eps",
+    "maximize",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+)
+"""Entries of a parameter group that are settings; schedule-free optimizers keep state there as well."""
+
+
+def build_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Optimizer:
+    """Build the optimizer that `args.optim` names; biases and norms are not decayed.
+
+    Args:
+        model: Its parameters with `requires_grad` are trained.
+        args: `optim`, `optim_args`, `learning_rate`, `weight_decay`, `adam_*` are read.
+
+    Source: transformers 5.23, `Trainer.create_optimizer`.
+    """
+    decayed = set(get_parameter_names(model, [nn.LayerNorm], list(NOT_DECAYED)))
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [parameter for name, parameter in trained if name in decayed],
+            "weight_decay": args.weight_decay,
+        },
+        {"params": [parameter for name, parameter in trained if name not in decayed], "weight_decay": 0.0},
+    ]
+    kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    if is_optimizer_factory(kind):
+        return kind()(model, **options)  # type: ignore[no-any-return]
+    # GaLore, LOMO and layer-wise optimizers bring their own idea of what to optimize
+    target: Any = groups
+    for name in ("params", "model", "optimizer_dict"):
+        target = options.pop(name, target)
+    return kind(target, **options)  # type: ignore[no-any-return]
+
+
+def build_scheduler(optimizer: Any, args: TrainingArguments, num_updates: int) -> Any:
+    """Build the schedule that `args.lr_scheduler_type` names, over `num_updates` updates.
+
+    Besides the names transformers knows, `lr_scheduler_kwargs` go to the schedule as they are.
+    """
+    return get_scheduler(
+        args.lr_scheduler_type,
+        optimizer=optimizer,
+        num_warmup_steps=args.get_warmup_steps(num_updates),
+        num_training_steps=num_updates,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+    )
+
+
+def is_metric_driven(scheduler: Any) -> bool:
+    """Return whether the schedule steps on an evaluation's score instead of on every update."""
+    return isinstance(scheduler, (ReduceLROnPlateau, GreedyLR))
+
+
+def current_rate(scheduler: Any) -> float:
+    """Return the learning rate the next update uses (of the first parameter group)."""
+    if is_metric_driven(scheduler):
+        rate = scheduler.optimizer.param_groups[0]["lr"]
+    else:
+        rate = scheduler.get_last_lr()[0]
+    return float(rate)
+
+
+def set_mode(optimizer: Any, *, training: bool) -> None:
+    """Tell an optimizer that keeps two sets of weights (schedule-free ones) which to show."""
+    switch = getattr(optimizer, "train" if training else "eval", None)
+    if callable(switch):
+        switch()
+
+
+def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, scheduler_state: Any) -> None:
+    """Load the moments and the place in the schedule; settings that differ now are the new ones.
+
+    With unchanged settings this is exactly `load_state_dict`, twice. A changed learning rate, weight decay,
+    beta ... is applied: `load_state_dict` would silently go on with the old one.
+
+    Args:
+        optimizer: As built for this run, with this run's settings in its groups.
+        scheduler: As built for this run.
+        optimizer_state: The saved `optimizer.state_dict()`.
+        scheduler_state: The saved `scheduler.state_dict()`.
+
+    Raises:
+        ValueError: The groups do not match: other parameters are trained.
+    """
+    wanted = [dict(group) for group in optimizer.param_groups]
+    base_rates = [float(group.get("initial_lr", group["lr"])) for group in wanted]
+    old_base_rates = [
+        float(group.get("initial_lr", base))
+        for group, base in zip(optimizer_state["param_groups"], base_rates, strict=True)
+    ]
+    optimizer.load_state_dict(optimizer_state)
+    scheduler.load_state_dict(scheduler_state)
+    for group, settings in zip(optimizer.param_groups, wanted, strict=True):
+        group.update({name: settings[name] for name in SETTINGS if name in settings})
+    if base_rates == old_base_rates:
+        return
+    for group, new, old in zip(optimizer.param_groups, base_rates, old_base_rates, strict=True):
+        group["initial_lr"] = new
+        group["lr"] = group["lr"] * (new / old) if old else new
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = base_rates
+    if isinstance(scheduler, LambdaLR):
+        for group, base, factor in zip(optimizer.param_groups, base_rates, scheduler.lr_lambdas, strict=True):
+            group["lr"] = base * factor(scheduler.last_epoch)
+    if hasattr(scheduler, "_last_lr"):
+        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
