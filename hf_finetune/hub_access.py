@@ -1,8 +1,8 @@
 """Reading from the Hub: fail fast without a network, and say what went wrong in the user's words.
 
-The clients of datasets, transformers and huggingface_hub retry for up to a minute before they give up on a dead
-network, then raise one of a dozen exceptions. Here the network is tried once, with a short limit; where it is
-dead, what is in the cache is still used.
+The clients of datasets, transformers and huggingface_hub retry for up to a minute before they give up on a
+dead network, then raise one of a dozen exceptions. Here the network is tried once, with a short limit; where
+it is dead, what is in the cache is still used.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ def reading_hub(
 @cache
 def is_reachable() -> bool:
     """Try once per process, for a few seconds, whether the Hub answers. Offline mode is not tried."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.is_offline_mode():
         return False

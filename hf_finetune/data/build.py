@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import numpy as np
 
+from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns
 from hf_finetune.data.holdout import hold_out
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.errors import DataError
-from hf_finetune.tasks.base import LabelSpace, Task
+from hf_finetune.tasks.base import LabelSpace, Preparation, Task
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -79,6 +80,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         DataError: Something about the data set, its columns, splits or rows is not as it must be.
         HubError: The data set is on the Hub and cannot be read.
     """
+    augment = build_augment(recipe.data.augment, modality=task.modality, where=recipe.where)
     loaded = load_splits(recipe)
     expressions, notes = _choose_splits(recipe, loaded)
     sources = {
@@ -104,12 +106,12 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
     kept, dropped = _judge_problems(prepared, recipe)
     raw = {name: RawRows(prepared[name], preparation, kept[name], targets[name]) for name in prepared}
     if "eval" not in raw:
-        raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe.data.holdout, seed)
+        raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
     samples = raw["train"].decode(raw["train"].rows[:NUM_SAMPLES])
     transform = task.build_transform(processor, samples)
     return Splits(
-        train=Rows(raw["train"], transform, seed=seed),
+        train=Rows(raw["train"], transform, augment=augment, seed=seed),
         eval=Rows(raw["eval"], transform),
         test=Rows(raw["test"], transform) if "test" in raw else None,
         labels=labels,
@@ -195,12 +197,19 @@ def _judge_problems(
     return kept, {name: rows for name, rows in problems.items() if rows}
 
 
-def _divide(train: RawRows, preparation: Any, share: float, seed: int) -> tuple[RawRows, RawRows]:
+def _divide(train: RawRows, preparation: Preparation, recipe: Recipe, seed: int) -> tuple[RawRows, RawRows]:
     classes = train.targets.classes
     stay, held = hold_out(
-        len(train), share, seed=seed, classes=None if classes is None else classes[train.rows]
+        len(train), recipe.data.holdout, seed=seed, classes=None if classes is None else classes[train.rows]
     )
-    return tuple(RawRows(train.split, preparation, train.rows[part], train.targets) for part in (stay, held))
+    if not len(held):
+        raise DataError(
+            f"the training split ({len(train)} rows) is too small to hold rows out for evaluation",
+            where=recipe.where("data.splits"),
+            todo="Name a split in data.splits.eval",
+        )
+    kept, out = (RawRows(train.split, preparation, train.rows[part], train.targets) for part in (stay, held))
+    return kept, out
 
 
 def _fingerprint(raw: Mapping[str, RawRows], labels: LabelSpace) -> str:
@@ -208,6 +217,5 @@ def _fingerprint(raw: Mapping[str, RawRows], labels: LabelSpace) -> str:
     for name, rows in raw.items():
         content.update(name.encode())
         content.update(rows.split.digests()[rows.rows].tobytes())
-        for start in range(0, len(rows), 4096):
-            content.update(np.ascontiguousarray(rows.targets.take(rows.rows[start : start + 4096])).tobytes())
+        content.update(rows.targets.content(rows.rows))
     return content.hexdigest()[:16]

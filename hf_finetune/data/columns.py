@@ -9,7 +9,7 @@ import datasets
 from hf_finetune.data.load import offer
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Role, Task
-from hf_finetune.tasks.labels import describe_feature
+from hf_finetune.tasks.features import describe_feature
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -24,17 +24,16 @@ def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[st
         DataError: A named role or column is not there; no column fits a role; several do.
     """
     roles = {role.name: role for role in task.roles}
-    for role, column in recipe.data.columns.items():
-        if role not in roles:
+    for name, column in recipe.data.columns.items():
+        place = recipe.where(f"data.columns.{name}")
+        if name not in roles:
             raise DataError(
-                f"{task.name} has no role {role!r}",
-                where=recipe.where(f"data.columns.{role}"),
-                todo=offer(role, roles, "Its roles"),
+                f"{task.name} has no role {name!r}", where=place, todo=offer(name, roles, "Its roles")
             )
         if column not in train.column_names:
             raise DataError(
                 f"the data set has no column {column!r}",
-                where=recipe.where(f"data.columns.{role}"),
+                where=place,
                 todo=offer(column, train.column_names, "Its columns"),
             )
     found = dict(recipe.data.columns)

@@ -15,7 +15,7 @@ from hf_finetune.hub_access import reading_hub
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["find_folders", "list_names", "load_splits", "take_split"]
+__all__ = ["find_folders", "load_splits", "offer", "take_split"]
 
 BUILDER_OF_SUFFIX = {
     ".arrow": "arrow",

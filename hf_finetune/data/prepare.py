@@ -42,8 +42,9 @@ class PreparedSplit:
         return [(int(row), problems[int(row)].as_py()) for row in rows]
 
     def digests(self) -> np.ndarray:
-        """Return [N] 8 bytes that identify the content of every row."""
-        return np.frombuffer(b"".join(self._column("digest").to_pylist()), np.uint64)
+        """Return int64 [N] that identify the content of every row."""
+        digests: np.ndarray = self._column("digest").to_numpy()
+        return digests
 
     def _column(self, name: str) -> Any:
         return self.cached.with_format("arrow")[:][name]

@@ -70,7 +70,7 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         self.raw, self.transform, self.augment, self.seed = raw, transform, augment, seed
         # in shared memory, so that it reaches workers which live on from epoch to epoch
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that augmentation depends on, here and in running workers."""
@@ -90,12 +90,8 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
             rows = [
                 self.augment(row, self._generator(number)) for row, number in zip(rows, numbers, strict=True)
             ]
-        batch = self.transform(rows)
-        batch["labels"] = torch.from_numpy(self.raw.targets.take(numbers))
-        return [
-            dict(zip(batch, values, strict=True))
-            for values in zip(*(tensor.unbind() for tensor in batch.values()), strict=True)
-        ]
+        batch = {**self.transform(rows), "labels": self.raw.targets.take(numbers)}
+        return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
     def _generator(self, row: int) -> np.random.Generator:
         # Philox numbers its blocks: (epoch, row) in the upper words of the counter gives every row of every

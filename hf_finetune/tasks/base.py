@@ -15,29 +15,50 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from hf_finetune.registry import Registry
-from hf_finetune.tasks.labels import LabelSpace, Targets, build_targets
+from hf_finetune.tasks.labels import LabelSpace, build_targets
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
     import pyarrow as pa
     import torch
     from PIL import Image
 
-    from hf_finetune.recipe import Recipe, TaskSpec
+    from hf_finetune.recipe import NamedSpec, Recipe, TaskSpec
 
 __all__ = ["TASKS", "Fetch", "LabelSpace", "Preparation", "Role", "Row", "Targets", "Task", "Transform"]
 
 Row = dict[str, Any]
 """One decoded example, before it becomes numbers for the model: `{"image": uint8 [H, W, 3]}`."""
 
-Transform = Callable[[Sequence[Row]], "dict[str, torch.Tensor]"]
-"""Decoded rows -> model inputs by name, every tensor with as many rows."""
+Tensors: TypeAlias = "torch.Tensor | Sequence[torch.Tensor]"
+"""One tensor for all rows, or a list where their lengths differ."""
+
+Transform: TypeAlias = "Callable[[Sequence[Row]], Mapping[str, Tensors]]"
+"""Decoded rows -> model inputs by name."""
 
 Fetch = Callable[[Sequence[int]], Sequence[Any]]
 """Positions within the batch -> the raw values of the data set, for what was not worth caching decoded."""
+
+
+class Targets(Protocol):
+    """What a split's rows should come out as."""
+
+    def take(self, rows: np.ndarray) -> Tensors:
+        """Return the targets of some rows."""
+        ...
+
+    def content(self, rows: np.ndarray) -> bytes:
+        """Return bytes that differ when the targets of some rows do."""
+        ...
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """[N] the class of every row, where each has exactly one: a hold-out is stratified by it."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +83,8 @@ class Preparation:
 
     Args:
         function: A list of raw values -> columns of as many values; among them "problem", a string where
-            the value cannot be used, and "digest", bytes that identify the content. Must pickle, so that
-            several processes can prepare.
+            the value cannot be used, and "digest", an int64 that identifies the content. Must pickle, so
+            that several processes can prepare.
         read: Rows of the cache, and a `Fetch` -> decoded rows.
         features: What `function` returns.
         key: Changes whenever the result for the same raw values changes; part of the cache's name.
@@ -97,7 +118,7 @@ class Task(ABC):
         self.spec = spec
 
     @abstractmethod
-    def default_metrics(self, problem_type: str) -> list[Any]:
+    def default_metrics(self, problem_type: str) -> list[NamedSpec]:
         """Return the metrics of a recipe that names none."""
 
     @abstractmethod
@@ -133,7 +154,7 @@ class Task(ABC):
         feature: Any,
         *,
         where: Callable[[str], str],
-    ) -> tuple[LabelSpace, dict[str, Targets]]:
+    ) -> tuple[LabelSpace, Mapping[str, Targets]]:
         """Turn the label columns of all splits, the training split's first, into numbers."""
         return build_targets(columns, feature, problem_type=self.spec.problem_type, where=where)
 

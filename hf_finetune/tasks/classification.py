@@ -12,26 +12,27 @@ import datasets
 import torch
 from torch import nn
 
-from hf_finetune.tasks.labels import label_kind
+from hf_finetune.recipe import NamedSpec
+from hf_finetune.tasks.features import label_kind
 
 __all__ = ["build_class_reduce", "collate_rows", "default_class_metrics", "rank_label"]
 
 USUAL_NAMES = frozenset({"category", "class", "classes", "labels", "score", "tags", "target", "targets", "y"})
 
-DEFAULT_METRICS: dict[str, list[dict[str, Any]]] = {
-    "single_label_classification": [{"name": "accuracy"}],
-    "multi_label_classification": [{"name": "f1", "average": "macro"}],
-    "regression": [{"name": "mse"}, {"name": "mae"}],
+DEFAULT_METRICS = {
+    "single_label_classification": [NamedSpec(name="accuracy")],
+    "multi_label_classification": [NamedSpec(name="f1", options={"average": "macro"})],
+    "regression": [NamedSpec(name="mse"), NamedSpec(name="mae")],
 }
 
 
-def default_class_metrics(problem_type: str) -> list[dict[str, Any]]:
-    """Return what a recipe without `metrics` is scored by, as the recipe would say it."""
+def default_class_metrics(problem_type: str) -> list[NamedSpec]:
+    """Return what a recipe without `metrics` is scored by."""
     return DEFAULT_METRICS[problem_type]
 
 
 def rank_label(name: str, feature: Any, sample: Any) -> int | None:
-    """Say how likely a column holds the labels: by its name, then class labels, then anything of their kind."""
+    """Say how likely a column holds the labels: by its name, then class labels, then what could be one."""
     if label_kind(feature) is None:
         return None
     if name in ("label", "labels"):

@@ -21,7 +21,7 @@ from hf_finetune.tasks.image_transform import ImageTransform
 from hf_finetune.tasks.images import build_image_preparation, rank_image
 
 if TYPE_CHECKING:
-    from hf_finetune.recipe import Recipe
+    from hf_finetune.recipe import NamedSpec, Recipe
 
 __all__ = ["ImageClassification"]
 
@@ -41,7 +41,7 @@ class ImageClassification(Task):
         Role(name="label", what="the label", rank=rank_label),
     )
 
-    def default_metrics(self, problem_type: str) -> list[Any]:
+    def default_metrics(self, problem_type: str) -> list[NamedSpec]:
         """Return the metrics of a recipe that names none."""
         return default_class_metrics(problem_type)
 

@@ -1,16 +1,13 @@
 """Decoded images -> `pixel_values`, as the checkpoint's own processor makes them, several times faster.
 
-Most image processors resize, cut out the centre, rescale and normalise. Those four are done here on whole
-batches: torch's antialiased resize on uint8 (the same filters as PIL's, with weights of 16 bits: at most one grey
-level apart, mostly equal) and a table of 256 numbers per channel, which is exact. Whether a processor is one of
-these is not read off its class: the result is compared with the processor's own, and where it differs by more than one
-grey level anywhere the processor itself does the work, a batch at a time.
+Most image processors resize, cut out the centre, rescale and normalise. These four are done here with the
+same results. Whether a processor is one of these is not read off its class: the results are compared, and
+where they differ by more than one grey level anywhere the processor itself does the work, a batch at a time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,36 +15,41 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from hf_finetune.tasks.base import Row
+from hf_finetune.tasks.resize import SUPPORT, Geometry, resize_and_crop
 
 __all__ = ["ImageTransform"]
 
 logger = logging.getLogger(__name__)
 
-MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Resize, cut out the centre, look up."""
+    """Resize, cut out the centre, then (level / divisor - mean) / std.
 
-    mode: str | None
-    size: tuple[int, int] | int | None
-    crop: tuple[int, int] | None
-    table: np.ndarray  # [3, 256] float32: grey level -> model input
-    level: float  # the largest step of the table: one grey level
+    Args:
+        geometry: The first two.
+        divisor: Of grey levels.
+        mean: [3, 1, 1], or None not to normalise.
+        std: [3, 1, 1].
+    """
 
-    def target(self, height: int, width: int) -> tuple[int, int]:
-        """Return the height and width after resizing."""
-        if self.size is None:
-            return height, width
-        if isinstance(self.size, tuple):
-            return self.size
-        short, long = sorted((height, width))
-        longer = int(self.size * long / short)
-        return (self.size, longer) if height <= width else (longer, self.size)
+    geometry: Geometry
+    divisor: float
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+    def normalise(self, levels: torch.Tensor) -> None:
+        """Turn grey levels [3, H, W] into model inputs in place, by the processors' very operations."""
+        levels.div_(self.divisor)
+        if self.mean is not None and self.std is not None:
+            levels.sub_(self.mean).div_(self.std)
+
+    @property
+    def level(self) -> float:
+        """One grey level as a difference of model inputs, in the channel where it is largest."""
+        return 1 / self.divisor / (1.0 if self.std is None else float(self.std.min()))
 
 
 class ImageTransform:
@@ -64,69 +66,39 @@ class ImageTransform:
     def __init__(self, processor: Any, samples: Sequence[Row] = ()) -> None:
         self.processor = processor
         self._plan = _read_plan(processor)
-        if self._plan is not None and not self._agrees(
-            [*_made_up_images(), *(row["image"] for row in samples)]
-        ):
+        pictures = [*_made_up_images(), *(row["image"] for row in samples)]
+        if self._plan is not None and not self._agrees(self._plan, pictures):
             self._plan = None
         self.is_fast = self._plan is not None
         if not self.is_fast:
-            logger.info(
-                "%s does more than resize, crop and normalise: it is called for every batch", processor
-            )
+            kind = type(processor).__name__
+            logger.info("%s does more than resize, crop and normalise: it is called for every batch", kind)
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Return the model inputs of `{"image": uint8 [H, W, 3]}` rows: `pixel_values` float32 [B, 3, H, W]."""
+        """Return the model inputs of `{"image": uint8 [H, W, 3]}`: `pixel_values` is float32 [B, 3, H, W]."""
         images = [row["image"] for row in rows]
-        return self._by_processor(images) if self._plan is None else {"pixel_values": self._by_plan(images)}
+        return self._by_processor(images) if self._plan is None else self._by_plan(self._plan, images)
 
     def _by_processor(self, images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         inputs = self.processor([Image.fromarray(image) for image in images], return_tensors="pt")
         return {name: inputs[name] for name in self.processor.model_input_names if name in inputs}
 
-    def _by_plan(self, images: Sequence[np.ndarray]) -> torch.Tensor:
-        assert self._plan is not None
-        of_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, image in enumerate(images):
-            of_shape[image.shape[:2]].append(i)
-        pixels: torch.Tensor | None = None
-        for members in of_shape.values():
-            stack = np.stack([images[i] for i in members])  # [b, H, W, 3]
-            small = self._resize_and_crop(self._plan, stack)
-            if pixels is None:
-                pixels = torch.empty((len(images), 3, *small.shape[1:3]))
-            out = pixels.numpy()
-            for i, image in zip(members, small, strict=True):
-                for channel in range(3):
-                    # mode="clip" takes numpy's path without a bounds check; a uint8 is never out of bounds
-                    np.take(self._plan.table[channel], image[..., channel], out=out[i, channel], mode="clip")
-        assert pixels is not None
-        return pixels
-
     @staticmethod
-    def _resize_and_crop(plan: _Plan, stack: np.ndarray) -> np.ndarray:
-        height, width = plan.target(*stack.shape[1:3])
-        if plan.mode is not None and (height, width) != stack.shape[1:3]:
-            # a permuted view of channels-last pixels is what torch's vectorised uint8 kernel wants
-            resized = functional.interpolate(
-                torch.from_numpy(stack).permute(0, 3, 1, 2),
-                size=(height, width),
-                mode=plan.mode,
-                antialias=True,
-            )
-            stack = resized.permute(0, 2, 3, 1).numpy()
-        if plan.crop is None:
-            return stack
-        top, left = (height - plan.crop[0]) // 2, (width - plan.crop[1]) // 2
-        return stack[:, top : top + plan.crop[0], left : left + plan.crop[1]]
+    def _by_plan(plan: _Plan, images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        height, width = plan.geometry.crop or plan.geometry.size  # type: ignore[misc]
+        pixels = torch.empty(len(images), 3, height, width)
+        for image, out in zip(images, pixels, strict=True):  # one by one: each stays in the processor's cache
+            resize_and_crop(image, plan.geometry, out)
+            plan.normalise(out)
+        return {"pixel_values": pixels}
 
-    def _agrees(self, images: Sequence[np.ndarray]) -> bool:
-        assert self._plan is not None
+    def _agrees(self, plan: _Plan, images: Sequence[np.ndarray]) -> bool:
         for image in images:
             theirs = self._by_processor([image])
             if theirs.keys() != {"pixel_values"}:
                 return False
-            ours, wanted = self._by_plan([image]), theirs["pixel_values"]
-            if ours.shape != wanted.shape or (ours - wanted).abs().max() > 1.001 * self._plan.level:
+            ours, wanted = self._by_plan(plan, [image])["pixel_values"], theirs["pixel_values"]
+            if ours.shape != wanted.shape or (ours - wanted).abs().max() > 1.001 * plan.level:
                 return False
         return True
 
@@ -134,36 +106,37 @@ class ImageTransform:
 def _read_plan(processor: Any) -> _Plan | None:
     """Read a plan off a processor's settings; None when they already say that it does something else."""
 
-    def setting(name: str) -> Any:
+    def get(name: str) -> Any:
         return getattr(processor, name, None)
 
-    if setting("do_pad") or not setting("do_rescale") or setting("model_input_names") != ["pixel_values"]:
+    geometry = _read_geometry(processor)
+    if geometry is None or get("do_pad") or not get("do_rescale") or not get("rescale_factor"):
         return None
-    levels = (np.arange(256, dtype=np.float64) * setting("rescale_factor")).astype(np.float32)
-    table = np.tile(levels, (3, 1))  # [3, 256]
-    if setting("do_normalize"):
-        mean, std = (np.asarray(setting(k), np.float32).reshape(-1, 1) for k in ("image_mean", "image_std"))
-        table = (table - mean) / std
-    size: tuple[int, int] | int | None = None
-    if setting("do_resize"):
-        size = _read_size(setting("size"))
-        if size is None or setting("resample") not in MODES:
-            return None
-    crop = _read_size(setting("crop_size")) if setting("do_center_crop") else None
-    if crop is not None:
-        edges = (size, size) if isinstance(size, int) else size
-        # a crop larger than the image is padded by the processor; an image of any size may come without resize
-        if not isinstance(crop, tuple) or edges is None or edges[0] < crop[0] or edges[1] < crop[1]:
-            return None
-    elif not isinstance(size, tuple):
-        return None
-    mode = None if size is None else MODES[setting("resample")]
-    level = float(np.abs(np.diff(table, axis=1)).max())
-    return _Plan(mode=mode, size=size, crop=crop, table=np.ascontiguousarray(table), level=level)
+    if not get("do_normalize"):
+        return _Plan(geometry=geometry, divisor=1 / get("rescale_factor"), mean=None, std=None)
+    mean, std = (torch.tensor(get(name)).reshape(-1, 1, 1) for name in ("image_mean", "image_std"))
+    return _Plan(geometry=geometry, divisor=1 / get("rescale_factor"), mean=mean, std=std)
 
 
-def _read_size(size: Any) -> tuple[int, int] | int | None:
+def _read_geometry(processor: Any) -> Geometry | None:
+    """Return how all images come to one size; None when they do not, or by other means."""
+    size = _read_size(processor, "size") if getattr(processor, "do_resize", False) else None
+    resample = getattr(processor, "resample", None)
+    if size is None or resample not in SUPPORT:
+        return None
+    if not getattr(processor, "do_center_crop", False):
+        return Geometry(resample=resample, size=size, crop=None) if isinstance(size, tuple) else None
+    crop = _read_size(processor, "crop_size")
+    height, width = size if isinstance(size, tuple) else (size, size)
+    # a processor pads what is smaller than the crop
+    if not isinstance(crop, tuple) or height < crop[0] or width < crop[1]:
+        return None
+    return Geometry(resample=resample, size=size, crop=crop)
+
+
+def _read_size(processor: Any, name: str) -> tuple[int, int] | int | None:
     """Return (height, width), or the length of the shorter edge; None for any other kind of size."""
+    size = getattr(processor, name, None)
     given = {key: value for key, value in dict(size or {}).items() if value is not None}
     if given.keys() == {"height", "width"}:
         return given["height"], given["width"]
@@ -171,7 +144,7 @@ def _read_size(size: Any) -> tuple[int, int] | int | None:
 
 
 def _made_up_images() -> list[np.ndarray]:
-    """Return noise of several shapes: enlarged, reduced, wide and tall, so that no filter can hide."""
+    """Return noise of several shapes, enlarged and reduced, wide and tall: no difference can hide in it."""
     rng = np.random.default_rng(0)
-    shapes = ((32, 32), (61, 47), (40, 200), (450, 301), (224, 224))
+    shapes = ((32, 32), (61, 47), (16, 60), (40, 200), (450, 301), (224, 224))
     return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]

@@ -1,8 +1,8 @@
 """Image files of every kind -> RGB pixels, decoded and checked once.
 
-Small images are cached as raw pixels: a 32 x 32 image takes 3 kB and reading it back costs a copy, where
-decoding its PNG costs more than resizing it. Images above `RAW_PIXELS` stay in their file format and are decoded
-each time: 500 x 500 raw pixels would take ten times the disk of the JPEG.
+Small images are cached as raw pixels: one of 32 x 32 takes 3 kB, and reading it back costs a copy. Images
+above `RAW_PIXELS` stay in their file format and are decoded each time: 500 x 500 raw pixels would take ten
+times the disk of the JPEG.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def build_image_preparation(folders: Sequence[str]) -> Preparation:
                 "pixels": datasets.Value("large_binary"),
                 "height": datasets.Value("int32"),
                 "width": datasets.Value("int32"),
-                "digest": datasets.Value("binary"),
+                "digest": datasets.Value("int64"),
                 "problem": datasets.Value("string"),
             }
         ),
@@ -131,9 +131,13 @@ def _prepare(values: list[Any], *, folders: tuple[str, ...]) -> dict[str, list[A
         columns["pixels"].append(raw if image is not None and height * width <= RAW_PIXELS else None)
         columns["height"].append(height)
         columns["width"].append(width)
-        columns["digest"].append(hashlib.blake2b(raw, digest_size=8).digest())
+        columns["digest"].append(_digest(raw))
         columns["problem"].append(problem)
     return columns
+
+
+def _digest(raw: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little", signed=True)
 
 
 def _try_decode(value: Any, folders: Sequence[str]) -> tuple[np.ndarray | None, str | None]:

@@ -18,10 +18,12 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from hf_finetune.errors import DataError
+from hf_finetune.tasks.features import describe_feature, label_kind
 
-__all__ = ["LabelSpace", "ProblemType", "Targets", "build_targets", "describe_feature", "label_kind"]
+__all__ = ["LabelSpace", "LabelTargets", "ProblemType", "build_targets"]
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 """The words of `config.problem_type` in transformers."""
@@ -60,7 +62,7 @@ class LabelSpace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets:
+class LabelTargets:
     """The labels of one split as numbers.
 
     Args:
@@ -76,59 +78,25 @@ class Targets:
     def __len__(self) -> int:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def take(self, rows: np.ndarray) -> torch.Tensor:
         """Return the targets of some rows: int64 [B], float32 [B], [B, C] or [B, K]."""
         if self.offsets is None:
-            taken: np.ndarray = self.values[rows]
-            return taken
-        hot = np.zeros((len(rows), self.num_labels), np.float32)  # [B, C]
+            return torch.from_numpy(self.values[rows])
+        hot = torch.zeros(len(rows), self.num_labels)  # [B, C]
         for i, row in enumerate(rows):
             hot[i, self.values[self.offsets[row] : self.offsets[row + 1]]] = 1.0
         return hot
 
+    def content(self, rows: np.ndarray) -> bytes:
+        """Return bytes that differ when the targets of some rows do."""
+        if self.offsets is None:
+            return bytes(self.values[rows].tobytes())
+        return bytes(self.values.tobytes() + self.offsets.tobytes() + rows.tobytes())
+
     @property
     def classes(self) -> np.ndarray | None:
-        """The class of every row, where a row has exactly one: what a hold-out is stratified by."""
+        """[N] the class of every row, where each has exactly one."""
         return self.values if self.values.dtype == np.int64 and self.offsets is None else None
-
-
-def label_kind(feature: Any) -> tuple[str, bool] | None:
-    """Return what a feature holds, "class", "text", "integer", "float" or "bool", and whether it is a list.
-
-    None is for features that cannot be labels.
-    """
-    import datasets
-
-    if isinstance(feature, datasets.List | datasets.LargeList):
-        inner = label_kind(feature.feature)
-        return (inner[0], True) if inner and not inner[1] else None
-    if isinstance(feature, datasets.ClassLabel):
-        return "class", False
-    if isinstance(feature, datasets.Value):
-        dtype = feature.dtype
-        if dtype in ("string", "large_string"):
-            return "text", False
-        if dtype.startswith(("int", "uint")):
-            return "integer", False
-        if dtype.startswith("float"):
-            return "float", False
-        if dtype == "bool":
-            return "bool", False
-    return None
-
-
-def describe_feature(feature: Any) -> str:
-    """Say in a few words what a column holds, for questions to the user."""
-    kind = label_kind(feature)
-    if kind is None:
-        return type(feature).__name__
-    word = f"{feature_names(feature)} classes" if kind[0] == "class" else kind[0]
-    return f"lists of {word}" if kind[1] else word
-
-
-def feature_names(feature: Any) -> int:
-    """Count the classes of a ClassLabel, also of a list of them."""
-    return len(getattr(feature, "feature", feature).names)
 
 
 def build_targets(
@@ -137,7 +105,7 @@ def build_targets(
     *,
     problem_type: str | None,
     where: Callable[[str], str],
-) -> tuple[LabelSpace, dict[str, Targets]]:
+) -> tuple[LabelSpace, dict[str, LabelTargets]]:
     """Turn label columns into numbers.
 
     Args:
@@ -194,10 +162,10 @@ def _infer(kind: tuple[str, bool], train: pa.ChunkedArray) -> ProblemType:
 
 def _single(
     columns: Mapping[str, pa.ChunkedArray], feature: Any, content: str, place: str
-) -> tuple[LabelSpace, dict[str, Targets]]:
+) -> tuple[LabelSpace, dict[str, LabelTargets]]:
     train_split, train = next(iter(columns.items()))
     names, codes = _encoder(train, feature, content)
-    targets = {split: Targets(values=codes(split, column, place)) for split, column in columns.items()}
+    targets = {split: LabelTargets(values=codes(split, column, place)) for split, column in columns.items()}
     present = np.unique(targets[train_split].values)
     if len(present) == 1:
         raise DataError(
@@ -212,7 +180,7 @@ def _single(
 
 def _sets(
     columns: Mapping[str, pa.ChunkedArray], feature: Any, content: str, place: str
-) -> tuple[LabelSpace, dict[str, Targets]]:
+) -> tuple[LabelSpace, dict[str, LabelTargets]]:
     flat = {split: pc.list_flatten(column) for split, column in columns.items()}
     names, codes = _encoder(next(iter(flat.values())), feature.feature, content)
     targets = {}
@@ -220,12 +188,14 @@ def _sets(
         lengths = np.asarray(pc.list_value_length(column)).astype(np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         values = codes(split, flat[split], place, offsets)
-        targets[split] = Targets(values=values, offsets=offsets, num_labels=len(names))
+        targets[split] = LabelTargets(values=values, offsets=offsets, num_labels=len(names))
     space = LabelSpace(problem_type="multi_label_classification", names=names, num_labels=len(names))
     return space, targets
 
 
-def _vectors(columns: Mapping[str, pa.ChunkedArray], place: str) -> tuple[LabelSpace, dict[str, Targets]]:
+def _vectors(
+    columns: Mapping[str, pa.ChunkedArray], place: str
+) -> tuple[LabelSpace, dict[str, LabelTargets]]:
     dense = _dense(columns, place)
     num_labels = next(iter(dense.values())).shape[1]
     for split, values in dense.items():
@@ -239,10 +209,12 @@ def _vectors(columns: Mapping[str, pa.ChunkedArray], place: str) -> tuple[LabelS
             )
     names = tuple(str(i) for i in range(num_labels))
     space = LabelSpace(problem_type="multi_label_classification", names=names, num_labels=num_labels)
-    return space, {split: Targets(values=values) for split, values in dense.items()}
+    return space, {split: LabelTargets(values=values) for split, values in dense.items()}
 
 
-def _regression(columns: Mapping[str, pa.ChunkedArray], place: str) -> tuple[LabelSpace, dict[str, Targets]]:
+def _regression(
+    columns: Mapping[str, pa.ChunkedArray], place: str
+) -> tuple[LabelSpace, dict[str, LabelTargets]]:
     dense = _dense(columns, place)
     for split, values in dense.items():
         wrong = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
@@ -251,7 +223,7 @@ def _regression(columns: Mapping[str, pa.ChunkedArray], place: str) -> tuple[Lab
     first = next(iter(dense.values()))
     num_labels = 1 if first.ndim == 1 else first.shape[1]
     space = LabelSpace(problem_type="regression", names=(), num_labels=num_labels)
-    return space, {split: Targets(values=values) for split, values in dense.items()}
+    return space, {split: LabelTargets(values=values) for split, values in dense.items()}
 
 
 def _dense(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.ndarray]:
