@@ -1,0 +1,110 @@
+"""Numbers as people read them, on the terminal and in the report."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = [
+    "MISSING",
+    "as_float",
+    "format_duration",
+    "format_name",
+    "format_number",
+    "format_rate",
+    "is_score",
+]
+
+MISSING = "-"
+_NOT_SCORES = ("epoch", "runtime", "_per_second", "_compilation_time", "_preparation_time")
+
+
+def as_float(value: Any) -> float | None:
+    """Return a number as float, NaN and infinities included; None for everything else.
+
+    Example:
+        >>> as_float(3), as_float("NaN"), as_float("three"), as_float(True)
+        (3.0, nan, None, None)
+    """
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def format_number(value: Any) -> str:
+    """Format a score: whole numbers with separators, the rest with four decimals or digits.
+
+    Example:
+        >>> [format_number(x) for x in (0.98333333, 1437, 1e-05, 12345.678, float("nan"), None)]
+        ['0.9833', '1,437', '1e-5', '12,346', 'not a number', '-']
+    """
+    number = as_float(value)
+    if number is None:
+        return MISSING
+    if math.isnan(number):
+        return "not a number"
+    if math.isinf(number):
+        return "infinite" if number > 0 else "-infinite"
+    if isinstance(value, int):
+        return f"{value:,}"
+    size = abs(number)
+    if size >= 1e7 or 0 < size < 1e-3:
+        mantissa, exponent = f"{number:.3e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{number:,.{0 if size >= 1000 else 2 if size >= 10 else 4}f}"
+
+
+def format_rate(value: float) -> str:
+    """Format a throughput with about three digits.
+
+    Example:
+        >>> [format_rate(x) for x in (0.5, 41.2, 811.7, 1384.6)]
+        ['0.50', '41.2', '812', '1,385']
+    """
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a time span with its two leading units.
+
+    Example:
+        >>> [format_duration(x) for x in (0.42, 12.3, 75, 3700, 200_000)]
+        ['0.4 s', '12 s', '1 min 15 s', '1 h 1 min', '2 d 7 h']
+    """
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(i for i, (_, size) in enumerate(units) if whole >= size)
+    parts = [f"{whole // units[first][1]} {units[first][0]}"]
+    if first + 1 < len(units):
+        rest = whole % units[first][1] // units[first + 1][1]
+        parts += [f"{rest} {units[first + 1][0]}"] if rest else []
+    return " ".join(parts)
+
+
+def format_name(name: str) -> str:
+    """Turn the name of a metric into words.
+
+    Example:
+        >>> format_name("eval_balanced_accuracy")
+        'balanced accuracy'
+    """
+    return name.removeprefix("eval_").replace("_", " ")
+
+
+def is_score(name: str, value: Any) -> bool:
+    """Whether an entry of an evaluation is a score, and not a time or a speed.
+
+    Example:
+        >>> [is_score(name, 1.0) for name in ("accuracy", "loss", "runtime", "samples_per_second", "epoch")]
+        [True, True, False, False, False]
+    """
+    return as_float(value) is not None and not name.endswith(_NOT_SCORES)

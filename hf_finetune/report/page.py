@@ -1,0 +1,172 @@
+"""A record -> one HTML file that needs nothing else: no network, no other file, no foreign script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from hf_finetune.formatting import format_number
+from hf_finetune.report.classes import build_confusion, score_labels
+from hf_finetune.report.mistakes import build_mistakes
+from hf_finetune.report.record import RunRecord, checkpoint_names, read_run
+from hf_finetune.report.regression import build_residuals
+from hf_finetune.report.sections import (
+    build_alerts,
+    build_headline,
+    build_scores,
+    build_speed,
+    build_tiles,
+    flatten,
+    say_certainty,
+    say_expected,
+)
+from hf_finetune.report.training import build_charts, build_evaluations
+
+__all__ = ["render_report", "write_report"]
+
+LOADERS = {
+    "image-classification": ("AutoImageProcessor", "AutoModelForImageClassification", "picture.png"),
+    "text-classification": ("AutoTokenizer", "AutoModelForSequenceClassification", "some text"),
+    "token-classification": ("AutoTokenizer", "AutoModelForTokenClassification", "some text"),
+    "audio-classification": ("AutoFeatureExtractor", "AutoModelForAudioClassification", "sound.wav"),
+    "automatic-speech-recognition": ("AutoProcessor", "AutoModelForCTC", "speech.wav"),
+}
+FILES = (
+    ("best", "the best model and its processor"),
+    ("scores.json", "all scores, by split"),
+    ("predictions", "every prediction on the test split, as parquet"),
+    ("log.jsonl", "the log, one JSON object a line"),
+    ("recipe.yaml", "the resolved recipe; hf-finetune run takes it as it is"),
+    ("environment.json", "versions, revisions, seeds, hardware"),
+)
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html` into a run folder and return its path.
+
+    A page from the same folder is the same to the byte. A run that is going on or was interrupted gets a
+    page of what there is.
+
+    Args:
+        run_folder: As `training.output_dir` of the recipe.
+
+    Raises:
+        RunFolderError: It is not the folder of a run.
+    """
+    target = run_folder / "report.html"
+    # A lone surrogate can come in through JSON and has no UTF-8 form.
+    content = render_report(read_run(run_folder)).encode("utf-8", "replace")
+    part = target.with_name("report.html.part")
+    part.write_bytes(content)
+    part.replace(target)
+    return target
+
+
+def render_report(record: RunRecord) -> str:
+    """Return the page of a record."""
+    page = _templates()
+    style, script = _asset("style.css"), _asset("script.js")
+    large, small = build_charts(record)
+    headline = build_headline(record)
+    confusion = build_confusion(record)
+    return page.get_template("report.html.jinja").render(
+        style=style,
+        script=script,
+        policy=(
+            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        record=record,
+        headline=headline,
+        alerts=build_alerts(record),
+        scores=build_scores(record),
+        started=_moment(record.environment.get("started")),
+        mistake_split=record.predictions_split,
+        tiles=build_tiles(record),
+        score_notes=[*say_expected(record), say_certainty(record, confusion)],
+        large_charts=large,
+        small_charts=small,
+        evaluations=build_evaluations(record),
+        confusion=confusion,
+        labels=score_labels(record),
+        targets=build_residuals(record),
+        mistakes=build_mistakes(record),
+        speed=build_speed(record),
+        files=[(name, what) for name, what in FILES if (record.folder / name).exists()],
+        checkpoints=checkpoint_names(record.folder),
+        snippet=_snippet(headline.task, record),
+        environment=flatten(record.environment),
+    )
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("hf_finetune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=format_number, base64=_base64, breakable=_breakable)
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Name an inline style or script for the content security policy."""
+    return f"sha256-{_base64(hashlib.sha256(text.encode('utf-8')).digest())}"
+
+
+def _breakable(text: str) -> Markup:
+    """Let a path break after its slashes before it breaks in the middle of a word."""
+    return escape(text).replace("/", Markup("/<wbr>"))
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _moment(value: Any) -> str:
+    """Format an ISO time to the minute; what is none stays as it is."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)[:40] if value else ""
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
+
+
+def _snippet(task: str, record: RunRecord) -> str:
+    """Python that loads the best model, as plain transformers does."""
+    folder = json.dumps((record.folder / "best").as_posix())
+    lines = []
+    if task:
+        sample = LOADERS[task][2] if task in LOADERS else "..."
+        lines += [
+            "from transformers import pipeline",
+            "",
+            f"model = pipeline({json.dumps(task)}, model={folder})",
+            f'print(model("{sample}"))',
+        ]
+    if task in LOADERS:
+        processor, model, _ = LOADERS[task]
+        lines += [
+            "",
+            "# or, part by part",
+            f"from transformers import {processor}, {model}",
+            "",
+            f"processor = {processor}.from_pretrained({folder})",
+            f"model = {model}.from_pretrained({folder})",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""What stands on the terminal when a run has ended: the summary, or the one thing that went wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.errors import HfFinetuneError, Interrupted
+from hf_finetune.formatting import MISSING, as_float, format_duration, format_name, format_number, format_rate, is_score
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["print_error", "print_summary"]
+
+BASELINE = "from random weights"
+
+
+def print_summary(run_folder: Path, *, console: Console | None = None) -> None:
+    """Print how good the best model is, how long it took, and where everything is.
+
+    Args:
+        run_folder: Of a run that has ended; what is not in it is left out.
+        console: Where to; standard output if left out.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from hf_finetune.terminal.console import SteadyConsole, printable
+
+    out = console if console is not None else SteadyConsole(highlight=False)
+    try:
+        scores = json.loads((run_folder / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        scores = {}
+    out.print()
+    headline = _headline(scores)
+    if headline:
+        out.print(Text(printable(headline, out), style="bold"), soft_wrap=True)
+    table = _score_table(scores, out)
+    if table is not None:
+        out.print(Padding(table, (0, 0, 1, 2), expand=False))
+    facts = [*_facts(scores), *_places(run_folder)]
+    width = max((len(name) for name, _ in facts), default=0)
+    for name, value in facts:
+        out.print(Text(printable(f"  {name:<{width}}  {value}", out)), soft_wrap=True)
+    out.print(Text(printable(f"\nNext: {_next_step(run_folder)}", out)), soft_wrap=True)
+
+
+def print_error(error: HfFinetuneError, *, console: Console | None = None) -> None:
+    """Print what went wrong, where, and what to do: no traceback, no broken lines.
+
+    Args:
+        error: One the user can do something about, or the end of a run that was asked to stop.
+        console: Where to; standard error if left out.
+    """
+    from rich.text import Text
+
+    from hf_finetune.terminal.console import SteadyConsole, printable
+
+    out = console if console is not None else SteadyConsole(stderr=True, highlight=False)
+    is_stop = isinstance(error, Interrupted)
+    lines = [printable(line, out) for line in str(error).splitlines()] or [type(error).__name__]
+    # a line of its own for each of several problems, so that an editor finds file:line:column at its start
+    text = "\n".join(lines if len(lines) == 1 else ["", *lines])
+    out.print(Text.assemble(("" if is_stop else "error: ", "bold red"), text), soft_wrap=True)
+
+
+def _part(scores: Any, *keys: str) -> Mapping[str, Any]:
+    for key in keys:
+        scores = scores.get(key) if isinstance(scores, Mapping) else None
+    return scores if isinstance(scores, Mapping) else {}
+
+
+def _headline(scores: Any) -> str:
+    best = _part(scores, "best")
+    if as_float(best.get("value")) is None:
+        return ""
+    metric = format_name(str(best.get("metric") or "score"))
+    step = f", update {format_number(best['step'])}" if best.get("step") is not None else ""
+    return f"Best {metric} {format_number(best['value'])} ({best.get('split', 'eval')} split{step})"
+
+
+def _score_table(scores: Any, console: Console) -> Table | None:
+    """Metrics down, splits across; the baseline's scores of the last split beside it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from hf_finetune.terminal.console import printable
+
+    columns = {split: _part(scores, split) for split in ("eval", "test") if _part(scores, split)}
+    if not columns:
+        return None
+    split = list(columns)[-1]
+    if _part(scores, "baseline", split):
+        columns[f"{split} {BASELINE}"] = _part(scores, "baseline", split)
+    metric = str(_part(scores, "best").get("metric", "")).removeprefix("eval_")
+    names = {name for column in columns.values() for name, value in column.items() if is_score(name, value)}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for name in sorted(names, key=lambda name: (name != metric, name == "loss", name)):
+        values = [
+            format_number(column.get(name)) if name in column else MISSING for column in columns.values()
+        ]
+        table.add_row(*(Text(printable(text, console)) for text in (format_name(name), *values)))
+    return table
+
+
+def _facts(scores: Any) -> list[tuple[str, str]]:
+    train = _part(scores, "train")
+    runtime, speed = as_float(train.get("runtime_s")), as_float(train.get("samples_per_second"))
+    if runtime is None:
+        return []
+    updates = f" for {format_number(train['updates'])} updates" if train.get("updates") is not None else ""
+    rate = f", {format_rate(speed)} samples/s" if speed is not None else ""
+    return [("training", f"{format_duration(runtime)}{updates}{rate}")]
+
+
+def _places(folder: Path) -> list[tuple[str, str]]:
+    steps = [path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*") if path.is_dir()]
+    last = max((step for step in steps if step.isdecimal()), key=int, default=None)
+    places = [
+        ("best model", folder / "best"),
+        ("scores", folder / "scores.json"),
+        ("report", folder / "report.html"),
+        ("last checkpoint", folder / f"checkpoint-{last}"),
+    ]
+    return [(name, str(path)) for name, path in places if path.exists()]
+
+
+def _next_step(folder: Path) -> str:
+    if (folder / "best").exists():
+        look = f"open {folder / 'report.html'} in a browser, or " if (folder / "report.html").exists() else ""
+        return f"{look}hf-finetune predict {folder} FILE..."
+    return f"hf-finetune run {folder / 'recipe.yaml'} --resume"
