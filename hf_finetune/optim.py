@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,15 +70,50 @@ def build_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Op
 def build_scheduler(optimizer: Any, args: TrainingArguments, num_updates: int) -> Any:
     """Build the schedule that `args.lr_scheduler_type` names, over `num_updates` updates.
 
-    Besides the names transformers knows, `lr_scheduler_kwargs` go to the schedule as they are.
+    Step schedules, which have no name there, are `constant` or `constant_with_warmup` with
+    `lr_scheduler_kwargs: {step_size: 100, gamma: 0.1}` or `{milestones: [100, 200], gamma: 0.1}`: the rate is
+    multiplied by gamma every 100 updates, or at updates 100 and 200.
+
+    Raises:
+        UserError: `lr_scheduler_kwargs` do not fit the schedule.
     """
+    options = dict(args.lr_scheduler_kwargs or {})
+    num_warmup = args.get_warmup_steps(num_updates)
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    if name.startswith("constant") and options.keys() & {"step_size", "milestones"}:
+        return LambdaLR(optimizer, _Steps(num_warmup=num_warmup, **options))
     return get_scheduler(
         args.lr_scheduler_type,
         optimizer=optimizer,
-        num_warmup_steps=args.get_warmup_steps(num_updates),
+        num_warmup_steps=num_warmup,
         num_training_steps=num_updates,
         scheduler_specific_kwargs=args.lr_scheduler_kwargs,
     )
+
+
+class _Steps:
+    """The factor on the rate after so many updates: warm-up, then gamma for each step passed."""
+
+    def __init__(
+        self,
+        *,
+        num_warmup: int,
+        step_size: int | None = None,
+        milestones: Sequence[int] = (),
+        gamma: float = 0.1,
+    ) -> None:
+        self.num_warmup, self.step_size, self.milestones, self.gamma = (
+            num_warmup,
+            step_size,
+            milestones,
+            gamma,
+        )
+
+    def __call__(self, num_updates: int) -> float:
+        warm = min(1.0, num_updates / self.num_warmup) if self.num_warmup else 1.0
+        passed = num_updates // self.step_size if self.step_size else 0
+        passed += sum(num_updates >= milestone for milestone in self.milestones)
+        return float(warm * self.gamma**passed)
 
 
 def is_metric_driven(scheduler: Any) -> bool:
@@ -116,12 +152,12 @@ def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, sche
     Raises:
         ValueError: The groups do not match: other parameters are trained.
     """
-    wanted = [dict(group) for group in optimizer.param_groups]
+    wanted: list[dict[str, Any]] = [dict(group) for group in optimizer.param_groups]
+    saved: list[dict[str, Any]] = optimizer_state["param_groups"]
+    if len(saved) != len(wanted):
+        raise ValueError(f"{len(saved)} parameter groups instead of {len(wanted)}")
     base_rates = [float(group.get("initial_lr", group["lr"])) for group in wanted]
-    old_base_rates = [
-        float(group.get("initial_lr", base))
-        for group, base in zip(optimizer_state["param_groups"], base_rates, strict=True)
-    ]
+    old_base_rates = [float(group.get("initial_lr", group["lr"])) for group in saved]
     optimizer.load_state_dict(optimizer_state)
     scheduler.load_state_dict(scheduler_state)
     for group, settings in zip(optimizer.param_groups, wanted, strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
@@ -18,8 +19,10 @@ from hf_finetune.engines import checkpoint
 from hf_finetune.errors import CheckpointError, UserError
 
 __all__ = [
+    "Plan",
     "Progress",
     "export_callbacks",
+    "load_best",
     "restore_callbacks",
     "score_of",
     "settle_arguments",
@@ -94,6 +97,43 @@ class Progress:
         return progress
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How many of everything.
+
+    Args:
+        num_micro_batches: In an epoch, on each process.
+        updates_per_epoch: The last may be of a short window.
+        num_epochs: The last may be a part of one.
+        num_updates: In the whole run.
+        num_samples: Rows seen in the whole run, for the throughput.
+    """
+
+    num_micro_batches: int
+    updates_per_epoch: int
+    num_epochs: int
+    num_updates: int
+    num_samples: float
+
+    @classmethod
+    def of(cls, args: TrainingArguments, loader: Any) -> Plan:
+        """Plan a run.
+
+        Args:
+            args: Reads `max_steps`, `num_train_epochs` and `gradient_accumulation_steps`.
+            loader: One process' loader of training micro-batches.
+
+        Source: transformers 5.23, `Trainer.set_initial_training_values`.
+        """
+        per_epoch = max(math.ceil(len(loader) / args.gradient_accumulation_steps), 1)
+        if args.max_steps > 0:
+            num_epochs = math.ceil(args.max_steps / per_epoch)
+            return cls(len(loader), per_epoch, num_epochs, args.max_steps, args.max_steps * count_rows(args))
+        num_updates = math.ceil(args.num_train_epochs * per_epoch)
+        num_samples = len(loader.dataset) * args.num_train_epochs
+        return cls(len(loader), per_epoch, math.ceil(args.num_train_epochs), num_updates, num_samples)
+
+
 def count_rows(args: TrainingArguments) -> int:
     """Return the rows of one update, over all processes."""
     return int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
@@ -103,6 +143,8 @@ def settle_arguments(args: TrainingArguments) -> TrainingArguments:
     """Return a copy of the arguments in which no non-finite loss is hidden from the log."""
     settled = copy.copy(args)
     settled.logging_nan_inf_filter = False
+    if settled.n_gpu > 1:  # one process trains on one GPU; Trainer would wrap the model in DataParallel
+        settled._n_gpu = 1
     return settled
 
 
@@ -127,6 +169,14 @@ def restore_callbacks(callbacks: Iterable[Any], saved: dict[str, Any]) -> None:
         if isinstance(callback, ExportableState) and states:
             for name, value in states.pop(0).get("attributes", {}).items():
                 setattr(callback, name, value)
+
+
+def load_best(model: nn.Module, state: TrainerState) -> None:
+    """Put the best checkpoint's weights into the model; without one, say that the last ones stay."""
+    if state.best_model_checkpoint is None:
+        logger.warning("no checkpoint has a finite best score: the last weights are kept")
+    else:
+        checkpoint.load_weights(state.best_model_checkpoint, model)
 
 
 def score_of(scores: dict[str, float], args: TrainingArguments) -> float:

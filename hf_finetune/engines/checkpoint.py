@@ -42,6 +42,7 @@ from hf_finetune.optim import restore_optimizer
 __all__ = [
     "Snapshot",
     "find_last",
+    "keep_only",
     "list_checkpoints",
     "load_engine_state",
     "load_optimizer",
@@ -267,9 +268,20 @@ def rotate(run_folder: Path, limit: int | None, *, best: str | None, newest: Pat
     step = int(newest.name.rsplit("-", 1)[1])
     others.sort(key=lambda path: (int(path.name.rsplit("-", 1)[1]) <= step, int(path.name.rsplit("-", 1)[1])))
     for path in others[: max(len(others) - max(limit - len(keep), 0), 0)]:
-        doomed = path.with_name(f".partial-{path.name}")
-        os.rename(path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _delete(path)
+
+
+def keep_only(run_folder: Path, best: str) -> None:
+    """Delete every checkpoint but the best: what `save_total_limit: 1` means when training is over."""
+    for path in list_checkpoints(run_folder):
+        if path.name != Path(best).name:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    doomed = path.with_name(f".partial-{path.name}")
+    os.rename(path, doomed)  # gone at once, whatever happens while its files are deleted
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def load_torch(path: Path, *, device: str = "cpu") -> Any:

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hf_finetune import optim
-from hf_finetune.engines import bookkeeping, checkpoint
+from hf_finetune.engines import bookkeeping, checkpoint, devices
 from hf_finetune.engines.bookkeeping import Progress
 from hf_finetune.engines.evaluation import count_targets, evaluate, name_eval_sets, to_device
 from hf_finetune.engines.ingredients import Batch, Ingredients
@@ -44,32 +44,34 @@ def fit(parts: Ingredients, resume_from: Path | None = None) -> TrainerState:
         CheckpointError: `resume_from` is damaged or of another model.
         RunFolderError: The disk is full.
     """
-    engine = _Engine(parts, resume_from)
-    with engine.watch:
-        try:
+
+    def attempt(args: TrainingArguments) -> TrainerState:
+        engine = _Engine(parts, args, resume_from)
+        with engine.watch:
             engine.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-        except Interrupted:
-            engine.callback_handler.on_train_end(engine.args, engine.state, engine.control)
-            raise
-        engine.watch.stop_if_asked()
-    return engine.state
+            engine.watch.stop_if_asked()
+        return engine.state
+
+    args = bookkeeping.settle_arguments(parts.args)
+    return devices.search_batch_size(attempt, parts.model, args, resume_from)
 
 
 class _Engine(Trainer):  # type: ignore[misc]
-    def __init__(self, parts: Ingredients, resume_from: Path | None) -> None:
+    def __init__(self, parts: Ingredients, args: TrainingArguments, resume_from: Path | None) -> None:
         self.parts, self.resume_from = parts, resume_from
         self.optimizer: Any
         self.lr_scheduler: Any
         self.control: Any
+        self.current_flos: float
         self.progress = Progress()
         self.resumed: Progress | None = None
         self.losses: list[torch.Tensor] = []
         self.num_micro_batches = 0
-        self.num_parameters = 0
+        self.num_parameters = devices.count_parameters(parts.model)
         self.started = time.time()
         super().__init__(
             model=parts.model,
-            args=bookkeeping.settle_arguments(parts.args),
+            args=args,
             data_collator=parts.collate,
             train_dataset=parts.train_dataset,
             eval_dataset=parts.eval_dataset,
@@ -127,6 +129,7 @@ class _Engine(Trainer):  # type: ignore[misc]
         )
         self.accelerator.backward(loss)
         self.losses.append(loss.detach())
+        devices.empty_cache(self.state, self.args)
         return self.losses[-1]
 
     def compute_loss(
@@ -146,10 +149,7 @@ class _Engine(Trainer):  # type: ignore[misc]
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Count as Trainer does, without counting the parameters again on each micro-batch."""
-        name = getattr(self.model, "main_input_name", "input_ids")
-        if not self.num_parameters and hasattr(self.model, "num_parameters"):
-            self.num_parameters = self.model.num_parameters(exclude_embeddings=True)
-        return 6 * inputs[name].numel() * self.num_parameters if name in inputs else 0
+        return devices.count_operations(inputs, self.model, self.num_parameters)
 
     # ---- one update: the guard looks before the optimizer steps --------------------------------------------
 
@@ -253,7 +253,9 @@ class _Engine(Trainer):  # type: ignore[misc]
         progress.due = {
             name: getattr(control, name) for name in ("should_log", "should_evaluate", "should_save")
         }
-        raise Interrupted(signum, str(self._write_checkpoint()))
+        folder = self._write_checkpoint()
+        self.callback_handler.on_train_end(self.args, self.state, control)
+        raise Interrupted(signum, str(folder))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; the training time of earlier sessions is part of the run."""
@@ -261,6 +263,16 @@ class _Engine(Trainer):  # type: ignore[misc]
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
         return super()._finalize_training(trial, num_train_samples, start_time - self.progress.seconds)
+
+    def store_flos(self) -> None:
+        """Add up the processes' operations; Trainer does so in 32 bits."""
+        self.state.total_flos += devices.sum_over_processes(self.current_flos, self.args)
+        self.current_flos = 0
+
+    def _track_num_input_tokens(self, inputs: Batch) -> None:
+        self.state.num_input_tokens_seen += devices.count_input_tokens(
+            inputs, self.model, self.processing_class, self.args
+        )
 
     # ---- evaluation: in memory for one batch ---------------------------------------------------------------
 
@@ -336,7 +348,7 @@ class _Engine(Trainer):  # type: ignore[misc]
         checkpoint.load_weights(resume_from_checkpoint, self.model if model is None else model)
 
     def _load_best_model(self) -> None:
-        checkpoint.load_weights(self.state.best_model_checkpoint, self.model)
+        bookkeeping.load_best(self.model, self.state)
 
     def _load_optimizer_and_scheduler(self, checkpoint_folder: str | None) -> None:
         """Read moments and schedule; settings that differ from the checkpoint's are this run's."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.trainer_utils import suppress_progress_bars
+from transformers.utils import logging as transformers_logging
 
 from hf_finetune.engines import durable
 from hf_finetune.engines.randomness import isolated
@@ -29,7 +31,7 @@ def save_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
         return {}
     if isinstance(model, PreTrainedModel):
         # with no tensors to write it does all the rest: config, generation config, custom code
-        with suppress_progress_bars():
+        with _without_progress_bars():
             model.save_pretrained(str(folder), state_dict={}, save_original_format=False)
     return {WEIGHTS: durable.write_safetensors(folder / WEIGHTS, _tensors(model))}
 
@@ -93,7 +95,7 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
 
 def _convert(folder: Path, model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Let `from_pretrained`, which knows every family's published names, read the file."""
-    with isolated(0), suppress_progress_bars():  # it draws initial values before it overwrites them
+    with isolated(0), _without_progress_bars():  # it draws initial values before it overwrites them
         twin, report = type(model).from_pretrained(
             str(folder),
             config=model.config,
@@ -131,6 +133,17 @@ def _check(folder: Path, expected: set[str], found: set[str]) -> None:
             where=str(folder),
             todo="Resume with the model the run was started with.",
         )
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    was_shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _some(names: list[str]) -> str:
