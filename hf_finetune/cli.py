@@ -62,6 +62,7 @@ def run(
     from hf_finetune.runner import run as run_recipe
     from hf_finetune.terminal import print_summary
 
+    _quiet_libraries()
     result = run_recipe(
         loaded,
         resume=resume == LAST or (Path(resume) if resume else False),
@@ -88,6 +89,7 @@ def check(
     if not schema_only:
         from hf_finetune.runner import check as check_recipe
 
+        _quiet_libraries()
         for line in check_recipe(loaded, trust_remote_code=trust_remote_code):
             typer.echo(line)
     typer.echo(f"{recipe}: nothing wrong found")
@@ -102,6 +104,7 @@ def evaluate(
     """Score the best model of a run again."""
     from hf_finetune.runner import evaluate as evaluate_run
 
+    _quiet_libraries()
     typer.echo(json.dumps(evaluate_run(run_folder, split=split, trust_remote_code=trust_remote_code), indent=2))
 
 
@@ -116,6 +119,7 @@ def predict(
     """Apply the best model of a run to files: a JSON object a line; exit code 3 when a file was skipped."""
     from hf_finetune.predict import predict_files
 
+    _quiet_libraries()
     num_skipped = predict_files(
         run_folder, files, output=output, batch_size=batch_size, trust_remote_code=trust_remote_code
     )
@@ -168,6 +172,17 @@ def _run_and_explain(words: Sequence[str]) -> int:
         traceback.print_exc()
         typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)
         return HfFinetuneError.exit_code
+
+
+def _quiet_libraries() -> None:
+    """Leave the terminal to us: what transformers reports while loading, model.py says in a line."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if not sys.stderr.isatty() or not is_first_process():
+        datasets.disable_progress_bars()
 
 
 def _give_resume_a_value(words: Sequence[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from hf_finetune.run_folder import RunFolder
 from hf_finetune.tasks.base import Task
 
 __all__ = ["describe_best", "find_best_checkpoint", "save_best", "score_splits"]
-
-logger = logging.getLogger(__name__)
 
 
 def find_best_checkpoint(state: TrainerState, output_dir: Path) -> Path | None:
@@ -64,7 +62,13 @@ def describe_best(parts: Ingredients, state: TrainerState) -> dict[str, Any]:
 
 
 def score_splits(
-    parts: Ingredients, task: Task, splits: Splits, metrics: MetricSet, folder: RunFolder | None
+    parts: Ingredients,
+    task: Task,
+    splits: Splits,
+    metrics: MetricSet,
+    folder: RunFolder,
+    *,
+    on_step: Callable[[str], Callable[[Any], None]],
 ) -> dict[str, Any]:
     """Score the evaluation and the test split with `parts.model`.
 
@@ -73,7 +77,8 @@ def score_splits(
         task: Draws the pictures of mistakes.
         splits: The data.
         metrics: For what is not a scalar, such as the confusion matrix.
-        folder: Takes the predictions; None writes none.
+        folder: Takes the predictions.
+        on_step: Name of a split -> what to call after each of its batches.
 
     Returns:
         `{"eval": {name: value}, "test": {...}, "details": {split: {name: matrix}}}`, without absent splits.
@@ -83,17 +88,14 @@ def score_splits(
         dataset = getattr(splits, name)
         if dataset is None:
             continue
-        logger.info("scoring the %s split: %d rows", name, len(dataset))
-        if folder is None or not PartialState().is_main_process:
-            found = evaluate(parts, dataset, prefix=name)
-        else:
+        if PartialState().is_main_process:
             with PredictionWriter(folder.predictions(name), splits.labels) as writer:
-                found = evaluate(parts, dataset, prefix=name, on_batch=writer)
+                found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
             if name == "test" or splits.test is None:
                 raw = splits.raw(name)
                 write_worst(folder.worst, writer.worst, lambda row, raw=raw: task.thumbnail(raw[row]))
+        else:
+            found = evaluate(parts, dataset, prefix=name, on_step=on_step(name))
         scores[name] = {key.removeprefix(f"{name}_"): value for key, value in found.items()}
         scores["details"][name] = metrics.details()
     return scores
-
-

@@ -1,0 +1,131 @@
+"""The best model of a run applied to files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import torch
+
+from hf_finetune.errors import RunFolderError, UserError
+from hf_finetune.model import load_model
+from hf_finetune.recipe import load_recipe
+from hf_finetune.run_folder import RunFolder
+from hf_finetune.tasks.base import TASKS, LabelSpace
+
+__all__ = ["predict_files"]
+
+logger = logging.getLogger(__name__)
+
+
+def predict_files(
+    run: Path,
+    files: Sequence[Path],
+    *,
+    output: Path | None = None,
+    batch_size: int = 32,
+    trust_remote_code: bool = False,
+) -> int:
+    """Write a JSON object a line for each file: what the model says, and how sure it is.
+
+    Args:
+        run: A run folder with a finished run.
+        files: Files, or folders whose files are taken in order of their names.
+        output: Where the lines go; standard output when left out. It appears when all lines are in it.
+        batch_size: Files in memory at once.
+        trust_remote_code: Run code that comes with the model.
+
+    Returns:
+        The number of files that could not be read; each is named on standard error.
+
+    Raises:
+        UserError: There is no finished run, or no file.
+    """
+    paths = list(_list_files(files))
+    if not paths:
+        raise UserError("there is no file to predict", todo="Name files, or a folder with files in it.")
+    folder = RunFolder(run)
+    part = output.with_name(f"{output.name}.part") if output is not None else None
+    num_bad = 0
+    with part.open("w", encoding="utf-8") if part is not None else nullcontext(sys.stdout) as sink:
+        for name, answer in _predict(folder, paths, batch_size, trust_remote_code=trust_remote_code):
+            if isinstance(answer, str):
+                num_bad += 1
+                logger.warning("%s: skipped: %s", name, answer)
+            else:
+                _write(sink, {"file": name, **answer})
+    if part is not None and output is not None:
+        part.replace(output)
+        logger.info("%d predictions in %s", len(paths) - num_bad, output)
+    return num_bad
+
+
+def _predict(
+    folder: RunFolder, paths: Sequence[str], batch_size: int, *, trust_remote_code: bool
+) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield (file, answer) in order; the answer is a string that says why where there is none."""
+    if not folder.scores.exists() or not folder.best.is_dir():
+        raise RunFolderError("there is no finished run", where=str(folder.path), todo="Train it first.")
+    recipe = load_recipe(folder.recipe)
+    kept = json.loads(folder.scores.read_text(encoding="utf-8"))
+    names = tuple(kept["labels"])
+    labels = LabelSpace(
+        problem_type=kept["problem_type"], names=names, num_labels=len(names) or kept["num_labels"]
+    )
+    task = TASKS.get(recipe.task.name)(recipe.task)
+    local = recipe.model_copy(
+        update={"model": recipe.model.model_copy(update={"checkpoint": str(folder.best), "revision": None})}
+    )
+    processor = task.load_processor(local, trust_remote_code=trust_remote_code)
+    model = load_model(folder.best, recipe, task, labels, trust_remote_code=trust_remote_code).eval()
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    model.to(device)
+    preparation = task.build_preparation(datasets.Value("string"), ())
+    transform, reduce = task.build_transform(processor), task.build_reduce(labels.problem_type)
+    for start in range(0, len(paths), batch_size):
+        batch = list(paths[start : start + batch_size])
+        table = pa.table(preparation.function(batch), schema=preparation.features.arrow_schema)
+        problems = table["problem"].to_pylist()
+        good = [i for i, problem in enumerate(problems) if problem is None]
+        answers: list[dict[str, Any] | str] = [str(problem) for problem in problems]
+        if good:
+            rows = preparation.read(table.take(good), lambda at, good=good: [batch[good[i]] for i in at])
+            inputs = {name: value.to(device) for name, value in transform(rows).items()}
+            with torch.no_grad():
+                reduced = reduce(model, inputs, model(**inputs))
+            arrays = {name: value.cpu().numpy() for name, value in reduced.items()}
+            for row, i in enumerate(good):
+                answers[i] = _say({name: value[row] for name, value in arrays.items()}, labels)
+        yield from zip(batch, answers, strict=True)
+
+
+def _say(row: Mapping[str, np.ndarray], labels: LabelSpace) -> dict[str, Any]:
+    """Name the classes of one row's predictions."""
+    if labels.problem_type == "regression":
+        return {"prediction": row["prediction"].tolist()}
+    probabilities = dict(zip(labels.names, row["probabilities"].tolist(), strict=True))
+    if labels.problem_type == "multi_label_classification":
+        chosen = [name for name, on in zip(labels.names, row["prediction"], strict=True) if on]
+        return {"prediction": chosen, "probabilities": probabilities}
+    name = labels.names[int(row["prediction"])]
+    return {"prediction": name, "probability": probabilities[name], "probabilities": probabilities}
+
+
+def _list_files(given: Sequence[Path]) -> Iterator[str]:
+    for path in given:
+        if path.is_dir():
+            yield from (str(file) for file in sorted(path.rglob("*")) if file.is_file())
+        else:
+            yield str(path)
+
+
+def _write(sink: IO[str], answer: Mapping[str, Any]) -> None:
+    sink.write(json.dumps(answer, ensure_ascii=False) + "\n")
