@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
@@ -155,13 +153,9 @@ def main() -> None:
 
 def _run_and_explain(words: Sequence[str]) -> int:
     try:
-        return app(list(words), standalone_mode=False) or 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("stopped; nothing was being trained", err=True)
-        return Interrupted(signal.SIGINT).exit_code
+        app(list(words))
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
     except (UserError, Interrupted) as error:
         from hf_finetune.terminal import print_error
 
@@ -172,6 +166,7 @@ def _run_and_explain(words: Sequence[str]) -> int:
         traceback.print_exc()
         typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)
         return HfFinetuneError.exit_code
+    return 0
 
 
 def _quiet_libraries() -> None:

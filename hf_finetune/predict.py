@@ -97,8 +97,11 @@ def _predict(
         good = [i for i, problem in enumerate(problems) if problem is None]
         answers: list[dict[str, Any] | str] = [str(problem) for problem in problems]
         if good:
-            rows = preparation.read(table.take(good), lambda at, good=good: [batch[good[i]] for i in at])
-            inputs = {name: value.to(device) for name, value in transform(rows).items()}
+            readable = np.array(batch)[good]
+            rows = preparation.read(table.take(good), lambda at: readable[list(at)].tolist())  # noqa: B023
+            made = transform(rows)
+            collated = task.collate([{name: made[name][i] for name in made} for i in range(len(rows))])
+            inputs = {name: value.to(device) for name, value in collated.items()}
             with torch.no_grad():
                 reduced = reduce(model, inputs, model(**inputs))
             arrays = {name: value.cpu().numpy() for name, value in reduced.items()}

@@ -99,19 +99,23 @@ class PredictionWriter:
 
 
 def write_worst(
-    path: Path, worst: list[tuple[float, int, dict[str, Any]]], thumbnail: Callable[[int], Image.Image]
+    path: Path,
+    worst: list[tuple[float, int, dict[str, Any]]],
+    rows_of_split: Any,
+    thumbnail: Callable[[Any], Image.Image],
 ) -> None:
     """Write the worst mistakes with their pictures, worst first.
 
     Args:
         path: The parquet file.
         worst: As a `PredictionWriter` kept them.
-        thumbnail: Row of the split -> small picture.
+        rows_of_split: Row number -> decoded row.
+        thumbnail: Decoded row -> picture.
     """
     rows = [entry for _, _, entry in sorted(worst, key=lambda item: item[:2], reverse=True)]
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist([{**row, "image": _png(thumbnail(row["row"]))} for row in rows]), path)
+        pq.write_table(pa.Table.from_pylist([{**row, "image": _png(thumbnail(rows_of_split[row["row"]]))} for row in rows]), path)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -137,7 +137,6 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",
-        *splits.notes,
     ]
 
 
@@ -159,18 +158,22 @@ def evaluate(run_folder: Path, *, split: str = "test", trust_remote_code: bool =
     folder = RunFolder(run_folder)
     if not folder.scores.exists() or not folder.best.is_dir():
         raise RunFolderError("there is no finished run", where=str(run_folder), todo="Train it first.")
-    prepared = prepare(load_recipe(folder.recipe), trust_remote_code=trust_remote_code)
+    prepared = prepare(load_recipe(folder.recipe), trained=folder.best, trust_remote_code=trust_remote_code)
     dataset = getattr(prepared.splits, split, None) if split in ("eval", "test") else None
     if dataset is None:
         raise DataError(f"this run has no split {split!r}", where=str(folder.recipe), todo="Use eval or test.")
-    model = load_model(folder.best, prepared.recipe, prepared.task, prepared.splits.labels)
     with TerminalProgress() as progress:
-        scores = score(replace(prepared.parts, model=model), dataset, prefix=split, on_step=progress.track(split))
+        scores = score(prepared.parts, dataset, prefix=split, on_step=progress.track(split))
     return {name.removeprefix(f"{split}_"): value for name, value in scores.items()}
 
 
-def prepare(recipe: Recipe, *, trust_remote_code: bool = False) -> Prepared:
+def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: bool = False) -> Prepared:
     """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
+
+    Args:
+        recipe: As `load_recipe` returns it.
+        trained: The folder of a model that was trained by this recipe, to be used instead of the checkpoint.
+        trust_remote_code: Run code that comes with the checkpoint or the data set.
 
     Raises:
         UserError: Names, data, model or arguments do not fit.
@@ -196,7 +199,10 @@ def prepare(recipe: Recipe, *, trust_remote_code: bool = False) -> Prepared:
     training |= _choose_best_by(metrics, recipe, args)
     # 5 model
     set_seed(args.seed)  # a new head draws its weights
-    model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
+    if trained is None:
+        model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
+    else:
+        model = load_model(trained, recipe, task, labels, trust_remote_code=trust_remote_code)
     # 6 ingredients
     resolved = recipe.model_copy(update={"training": training, "metrics": specs})
     parts = Ingredients(

@@ -92,8 +92,7 @@ def score_splits(
             with PredictionWriter(folder.predictions(name), splits.labels) as writer:
                 found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
             if name == "test" or splits.test is None:
-                raw = splits.raw(name)
-                write_worst(folder.worst, writer.worst, lambda row, raw=raw: task.thumbnail(raw[row]))
+                write_worst(folder.worst, writer.worst, splits.raw(name), task.thumbnail)
         else:
             found = evaluate(parts, dataset, prefix=name, on_step=on_step(name))
         scores[name] = {key.removeprefix(f"{name}_"): value for key, value in found.items()}

@@ -38,7 +38,7 @@ def test_only_the_worst_mistakes_are_kept_worst_first(tmp_path):
     with PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
         for p in sure:
             writer(batch([[p, 1 - p, 0.0]], [2]))
-    write_worst(tmp_path / "w.parquet", writer.worst, lambda row: Image.new("L", (8, 8), row))
+    write_worst(tmp_path / "w.parquet", writer.worst, range(200), lambda row: Image.new("L", (8, 8), row))
     worst = pq.read_table(tmp_path / "w.parquet").to_pylist()
     wrong_by = np.maximum(sure, 1 - sure)
     assert [r["row"] for r in worst] == np.argsort(-wrong_by)[:MAX_WORST].tolist()
