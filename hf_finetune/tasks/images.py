@@ -82,6 +82,8 @@ def decode_image(value: Any, folders: Sequence[str] = ()) -> np.ndarray:
         value = {"path": None, "bytes": value}
     elif isinstance(value, str):
         value = {"path": _find_file(value, folders), "bytes": None}
+    if value["bytes"] is None and value["path"] and Path(value["path"]).is_file():
+        value = {**value, "bytes": Path(value["path"]).read_bytes()}  # PIL leaves a damaged file open
     with warnings.catch_warnings():
         # a camera's damaged EXIF block and the like: the pixels are what counts, and they are checked
         warnings.simplefilter("ignore")
