@@ -24,7 +24,7 @@ from hf_finetune.losses import build_loss
 from hf_finetune.metrics import MetricSet, build_metrics
 from hf_finetune.model import build_model, count_parameters, load_model
 from hf_finetune.processes import is_first_process, require_world_size
-from hf_finetune.recipe import NamedSpec, Recipe, import_user_files, load_recipe
+from hf_finetune.recipe import Recipe, import_user_files, load_recipe
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp, require_same_run
 from hf_finetune.run_folder import RunFolder, write_json
@@ -194,7 +194,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     check_batch_size(splits, args.train_batch_size * args.world_size, where=recipe.where("training"))
     for note in splits.notes:
         logger.info(note)
-    specs = recipe.metrics or tuple(map(NamedSpec.model_validate, task.default_metrics(labels.problem_type)))
+    specs = recipe.metrics or tuple(task.default_metrics(labels.problem_type))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
     training |= _choose_best_by(metrics, recipe, args)
     # 5 model
