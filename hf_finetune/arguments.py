@@ -35,6 +35,10 @@ def fill_defaults(recipe: Recipe) -> dict[str, Any]:
         "eval_strategy": eval_strategy,
         "save_strategy": eval_strategy if eval_strategy != "no" else "epoch",
         **save_steps,
+        # the best and the last; transformers keeps all, until the disk is full
+        "save_total_limit": 2,
+        # a hundred points on the curves, however short or long the run is
+        "logging_steps": 0.01,
         # nothing leaves the machine unless the recipe says so
         "report_to": "none",
         # a NaN must be seen, not replaced by the mean of the losses before it

@@ -16,7 +16,7 @@ from hf_finetune.errors import ModelError
 from hf_finetune.recipe import PeftSpec, Recipe
 from hf_finetune.tasks.base import LabelSpace, Task
 
-__all__ = ["build_model", "count_parameters", "load_model"]
+__all__ = ["build_model", "count_parameters", "find_commit", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,14 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Return the number of all parameters, and of those that are trained."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
+
+
+def find_commit(model: nn.Module) -> str | None:
+    """Return the Hub commit a model's config was read from; None for a local folder.
+
+    transformers 5.23 keeps it in the private `_commit_hash`; tests/hub notices when it does not.
+    """
+    return getattr(getattr(model, "config", None), "_commit_hash", None)
 
 
 def _load_config(recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool) -> Any:

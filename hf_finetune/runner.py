@@ -22,7 +22,7 @@ from hf_finetune.environment import describe_environment
 from hf_finetune.errors import DataError, RunFolderError
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import MetricSet, build_metrics
-from hf_finetune.model import build_model, count_parameters, load_model
+from hf_finetune.model import build_model, count_parameters, find_commit, load_model
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.recipe import Recipe, import_user_files, load_recipe
 from hf_finetune.report import write_report
@@ -131,12 +131,15 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)
     num_all, num_trained = count_parameters(parts.model)
+    commit = find_commit(parts.model)
+    is_loose = commit is not None and commit != recipe.model.revision
     return [
         f"task     {recipe.task.name}, {splits.labels.problem_type}, {splits.labels.num_labels} labels",
         f"model    {recipe.model.checkpoint}: {num_all:,} parameters, {num_trained:,} trained",
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",
+        *([f"pin      model.revision: {commit}  (the checkpoint's commit today)"] if is_loose else []),
     ]
 
 
@@ -318,7 +321,7 @@ def _describe_inputs(prepared: Prepared) -> dict[str, Any]:
     recipe, splits = prepared.recipe, prepared.splits
     return {
         "checkpoint": recipe.model.checkpoint,
-        "checkpoint_revision": recipe.model.revision,
+        "checkpoint_revision": find_commit(prepared.parts.model) or recipe.model.revision,
         "dataset": recipe.data.path,
         "dataset_revision": recipe.data.revision,
         "data_fingerprint": splits.fingerprint,
