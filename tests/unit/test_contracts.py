@@ -1,0 +1,133 @@
+"""What every registered thing must do. A new one is tested here as soon as it has its decorator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from hf_finetune.augment import AUGMENTATIONS
+from hf_finetune.engines import ENGINES
+from hf_finetune.losses import LOSSES
+from hf_finetune.metrics import METRICS
+from hf_finetune.recipe import load_recipe
+from hf_finetune.runner import run
+from hf_finetune.tasks.base import TASKS, LabelSpace
+
+SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
+
+SPACES = {
+    "single": LabelSpace(problem_type="single_label_classification", names=tuple("abcd"), num_labels=4),
+    "multi": LabelSpace(problem_type="multi_label_classification", names=tuple("abcd"), num_labels=4),
+    "regression": LabelSpace(problem_type="regression", names=(), num_labels=1),
+}
+NEEDS_A_HUB = {"hub"}
+
+
+@pytest.mark.parametrize("task", TASKS.names())
+def test_a_task_trains_resumes_and_predicts_in_every_engine(task, tmp_path):
+    """Two updates in each engine, stopped and resumed in the other: one run, whoever trains."""
+    ends = {}
+    for engine in ENGINES.names():
+        words = [f"engine={engine}", f"training.output_dir={tmp_path / engine}", "training.max_steps=2"]
+        words += ["training.save_strategy=steps", "training.save_steps=1", "training.eval_strategy=no"]
+        whole = run(load_recipe(SMOKE / f"{task}.yaml", words))
+        assert (whole.folder.best / "model.safetensors").exists()
+        assert whole.folder.predictions("test").exists()
+        ends[engine] = [
+            (entry["loss"], entry["grad_norm"]) for entry in whole.state.log_history if "loss" in entry
+        ]
+        assert len(ends[engine]) == 2
+        for other in ENGINES.names():
+            again = run(
+                load_recipe(SMOKE / f"{task}.yaml", [*words, f"engine={other}"]),
+                resume=whole.folder.path / "checkpoint-1",
+            )
+            resumed = [
+                (entry["loss"], entry["grad_norm"]) for entry in again.state.log_history if "loss" in entry
+            ]
+            assert resumed == ends[engine]
+            assert again.scores["test"]["loss"] == whole.scores["test"]["loss"]
+    assert len({tuple(losses) for losses in ends.values()}) == 1
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+def test_an_augmentation_is_a_pure_function_of_row_and_generator(name):
+    augment = AUGMENTATIONS.build(name, {})
+    image = np.random.default_rng(0).integers(0, 256, (23, 17, 3), dtype=np.uint8)
+    row = {"image": image.copy(), "labels": 3}
+    changed = 0
+    for seed in range(30):
+        state = np.random.get_state()[1].copy()
+        first = augment(row, np.random.default_rng(seed))["image"]
+        second = augment(row, np.random.default_rng(seed))["image"]
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(row["image"], image)
+        np.testing.assert_array_equal(np.random.get_state()[1], state)
+        assert first.dtype == np.uint8
+        assert first.shape[2] == 3
+        changed += first.shape != image.shape or not np.array_equal(first, image)
+    assert changed, "it never changes anything"
+
+
+def perfect(kind: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return predictions that are right in every row, and the labels."""
+    rng = np.random.default_rng(1)
+    if kind == "regression":
+        labels = rng.normal(size=40).astype(np.float32)
+        return {"prediction": labels.copy()}, labels
+    if kind == "multi":
+        labels = rng.integers(0, 2, (40, 4))
+        return {"prediction": labels, "probabilities": 0.1 + 0.8 * labels}, labels.astype(np.float32)
+    labels = np.arange(40) % 4
+    return {"prediction": labels, "probabilities": np.eye(4)[labels] * 0.8 + 0.05}, labels
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("name", [name for name in METRICS.names() if name not in NEEDS_A_HUB])
+def test_a_metric_scores_a_perfect_prediction_as_perfect(name, kind):
+    options = {"average": "macro"} if name in ("f1", "precision", "recall") else {}
+    options |= {"k": 2} if name == "top_k_accuracy" else {}
+    try:
+        metric = METRICS.build(name, options, SPACES[kind])
+    except Exception as error:
+        assert "regression" in str(error) or "label" in str(error), error
+        return
+    reduced, labels = perfect(kind)
+    for part in range(0, 40, 7):
+        metric.update({k: v[part : part + 7] for k, v in reduced.items()}, labels[part : part + 7])
+    value = metric.compute()
+    if metric.is_scalar:
+        assert value == pytest.approx(1.0 if metric.greater_is_better else 0.0)
+    else:
+        matrix = np.asarray(value)
+        assert matrix.sum(axis=None) == np.trace(matrix) if matrix.ndim == 2 else True
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_a_loss_adds_up_over_micro_batches(name, kind):
+    """The sum over the micro-batches of a window is the loss of the window, and it has a finite gradient."""
+    try:
+        loss = LOSSES.build(name, {}, SPACES[kind])
+    except Exception as error:
+        assert "label" in str(error) or "regression" in str(error), error
+        return
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(11, SPACES[kind].num_labels, generator=generator, dtype=torch.float64)
+    labels = torch.as_tensor(perfect(kind)[1][:11])
+    logits.requires_grad_()
+    num = labels.numel()
+
+    def of(part: slice) -> torch.Tensor:
+        return loss(ImageClassifierOutput(logits=logits[part]), labels[part], inputs={}, num_items_in_batch=num)
+
+    whole = of(slice(0, 11))
+    assert torch.isfinite(whole)
+    torch.testing.assert_close(of(slice(0, 4)) + of(slice(4, 11)), whole)
+    (gradient,) = torch.autograd.grad(whole, logits)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
