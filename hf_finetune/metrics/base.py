@@ -1,0 +1,109 @@
+"""What a metric is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from hf_finetune.registry import OptionError, Registry
+
+__all__ = ["METRICS", "MULTI", "REGRESSION", "SINGLE", "Array", "Labels", "Metric", "check_problem"]
+
+SINGLE = "single_label_classification"
+MULTI = "multi_label_classification"
+REGRESSION = "regression"
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+class Labels(Protocol):
+    """What a metric must know about the targets; the tasks' `LabelSpace` has it."""
+
+    @property
+    def problem_type(self) -> str:
+        """Return one of transformers' three problem types."""
+        ...
+
+    @property
+    def num_labels(self) -> int:
+        """Return the number of classes, labels or regression outputs."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the names of the classes; empty for regression."""
+        ...
+
+
+class Metric(ABC):
+    """A number, or something larger, over all rows of a split, from batches that are seen once.
+
+    A file of the user's own, named in the recipe's `imports`, adds one. What the recipe says beside the name
+    arrives as keyword arguments; a `ValueError` of the constructor becomes a message with the place.
+
+    Attributes:
+        greater_is_better: Which way is better; None when it is not known, or has no sense.
+        result_name: What its result is called; None for the name in the recipe.
+        is_scalar: Whether `compute` returns a number, or numbers by name, that can be logged and can choose
+            the best model.
+
+    Example:
+        >>> @METRICS.register("doctest_error_rate")
+        ... class ErrorRate(Metric):
+        ...     greater_is_better = False
+        ...
+        ...     def __init__(self, space: Labels, *, in_percent: bool = False) -> None:
+        ...         self.scale = 100 if in_percent else 1
+        ...         self.wrong = self.rows = 0
+        ...
+        ...     def update(self, reduced, labels):
+        ...         self.wrong += int((reduced["prediction"] != labels).sum())
+        ...         self.rows += len(labels)
+        ...
+        ...     def compute(self):
+        ...         rate, self.wrong, self.rows = self.wrong / self.rows, 0, 0
+        ...         return self.scale * rate
+        >>> metric = METRICS.get("doctest_error_rate")(None, in_percent=True)
+        >>> metric.update({"prediction": np.array([0, 1, 1, 1])}, np.array([0, 0, 1, 1]))
+        >>> metric.compute()
+        25.0
+    """
+
+    greater_is_better: bool | None = None
+    result_name: str | None = None
+    is_scalar: bool = True
+
+    @abstractmethod
+    def update(self, reduced: Mapping[str, Array], labels: Array) -> None:
+        """Take in one batch.
+
+        Args:
+            reduced: What the task makes of the logits: "prediction" [B, *] classes, [B, C] labels 0 or 1, or
+                [B] or [B, K] numbers; for classes also "probabilities" [B, *, C].
+            labels: The targets, of the predictions' shape; -100 does not count.
+        """
+
+    @abstractmethod
+    def compute(self) -> Any:
+        """Return a number, numbers by name, or what is not a number, over all batches; and forget them."""
+
+
+METRICS: Registry[Callable[..., Metric]] = Registry("metric")
+"""Factories by name: `factory(space, **options) -> Metric`; `space` has what `Labels` says."""
+
+
+def check_problem(space: Labels, *allowed: str) -> None:
+    """Refuse targets that a metric is not for.
+
+    Raises:
+        OptionError: The problem type is not among `allowed`.
+    """
+    if space.problem_type not in allowed:
+        fitting = "mse or mae" if space.problem_type == REGRESSION else "accuracy or f1"
+        raise OptionError(
+            f"it is for {' or '.join(allowed)}, but the labels are {space.problem_type}",
+            todo=f"Use for example {fitting}.",
+        )

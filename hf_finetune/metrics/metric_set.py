@@ -1,0 +1,177 @@
+"""All metrics of a recipe together, as an engine feeds them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from hf_finetune.errors import UserError
+from hf_finetune.metrics.base import METRICS, Array, Labels, Metric
+from hf_finetune.metrics.hub import NAME as HUB
+from hf_finetune.metrics.hub import refuse_remote_code
+
+__all__ = ["MetricSet", "build_metrics"]
+
+
+class Spec(Protocol):
+    """A name in a recipe with its options."""
+
+    @property
+    def name(self) -> str:
+        """Return the registered name."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Return what the recipe says beside the name."""
+        ...
+
+
+class MetricSet:
+    """Metrics by the names of their results.
+
+    Args:
+        metrics: In the order of the recipe.
+
+    Attributes:
+        names: Of the results that are numbers: these are logged and can choose the best model.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self._metrics = dict(metrics)
+        self._details: dict[str, Any] = {}
+        self.names = tuple(name for name, metric in self._metrics.items() if metric.is_scalar)
+
+    def update(self, reduced: Mapping[str, Array], labels: Array) -> None:
+        """Take in one batch, already gathered from all processes.
+
+        Args:
+            reduced: What the task makes of the logits, B rows each.
+            labels: The targets, B rows.
+        """
+        for metric in self._metrics.values():
+            metric.update(reduced, labels)
+
+    def compute(self) -> dict[str, float]:
+        """Return `{name: number}` over everything since the last call, and forget it. A NaN stays a NaN.
+
+        A metric that returns numbers by name gives `<metric>_<name>` for each; what is not a number goes to
+        `details`.
+        """
+        scores: dict[str, float] = {}
+        self._details = {}
+        for name, metric in self._metrics.items():
+            value = metric.compute()
+            if metric.is_scalar:
+                self._put(name, value, scores)
+            else:
+                self._details[name] = _to_plain(value)
+        return scores
+
+    def details(self) -> dict[str, Any]:
+        """Return what the last `compute` found that is not a number, such as a confusion matrix, as lists."""
+        return dict(self._details)
+
+    def greater_is_better(self, name: str, *, where: str | None = None) -> bool:
+        """Return which way a result is better.
+
+        Args:
+            name: "loss", or a result's name; with or without "eval_" or "eval_<split>_" before it.
+            where: Place of the name in the recipe, for the message.
+
+        Raises:
+            UserError: No metric has this result, or which way is better is not known.
+        """
+        known = {**self._metrics, "loss": None}
+        plain = name.removeprefix("eval_")
+        starts = [key for key in known if plain.startswith(f"{key}_")]  # a metric with several results
+        ends = [key for key in known if plain.endswith(f"_{key}")]  # one of several evaluation sets
+        found = plain if plain in known else max(starts, key=len, default=max(ends, key=len, default=None))
+        if found == "loss":
+            return False
+        metric = known.get(found) if found else None
+        if metric is None or not metric.is_scalar:
+            choice = ["loss", *self.names]
+            near = difflib.get_close_matches(plain, choice, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise UserError(
+                f"no metric of the recipe gives a number {name!r}",
+                where=where,
+                todo=f"{hint}Known: {', '.join(choice)}",
+            )
+        if metric.greater_is_better is None:
+            raise UserError(
+                f"it is not known which way {name!r} is better",
+                where=where,
+                todo="Say greater_is_better: true or false beside the metric.",
+            )
+        return metric.greater_is_better
+
+    def _put(self, name: str, value: Any, scores: dict[str, float]) -> None:
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                self._put(f"{name}_{key}", part, scores)
+        elif np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf":
+            scores[name] = float(value)
+        else:
+            self._details[name] = _to_plain(value)
+
+
+def build_metrics(
+    specs: Iterable[Spec],
+    space: Labels,
+    *,
+    where: Callable[[str], str] | None = None,
+    trust_remote_code: bool = False,
+) -> MetricSet:
+    """Build the metrics of a recipe.
+
+    A result has the metric's name. Where a recipe has a metric twice, with other options each, the values of
+    the options follow: `f1_macro` and `f1_weighted`.
+
+    Args:
+        specs: Names and options.
+        space: Problem type, number and names of the labels.
+        where: `Recipe.where`.
+        trust_remote_code: Whether the user said on the command line that code of the Hub may run.
+
+    Raises:
+        UserError: A name or an option is unknown, does not fit the targets, or would run code of the Hub.
+    """
+    specs = list(specs)
+    metrics = []
+    for i, spec in enumerate(specs):
+        place = _place(i, where)
+        if spec.name == HUB and not trust_remote_code:
+            refuse_remote_code(spec.options, where=place(""))
+        metrics.append(METRICS.build(spec.name, spec.options, space, where=place))
+    names = _name_results(specs, metrics)
+    for i, name in enumerate(names):
+        if name in names[:i] or name == "loss":
+            raise UserError(f"two results would be called {name!r}", where=_place(i, where)(""))
+    return MetricSet(dict(zip(names, metrics, strict=True)))
+
+
+def _to_plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _place(i: int, where: Callable[[str], str] | None) -> Callable[[str], str | None]:
+    return lambda option: where(f"metrics.{i}.{option}" if option else f"metrics.{i}") if where else None
+
+
+def _name_results(specs: list[Spec], metrics: list[Metric]) -> list[str]:
+    plain = [metric.result_name or spec.name for spec, metric in zip(specs, metrics, strict=True)]
+    return [
+        name if plain.count(name) == 1 else "_".join([name, *map(_to_word, spec.options.values())])
+        for name, spec in zip(plain, specs, strict=True)
+    ]
+
+
+def _to_word(value: object) -> str:
+    parts = value if isinstance(value, list | tuple) else [value]
+    return re.sub(r"[^\w.-]+", "-", "-".join(map(str, parts)))
