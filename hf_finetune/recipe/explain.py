@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -32,13 +33,15 @@ _EXPECTED: dict[str, tuple[str, set[str]]] = {
     "model_type": ("a mapping", set()),
     "model_attributes_type": ("a mapping", set()),
     "too_short": ("at least one entry", set()),
-    "greater_than": ("a number above {gt}", set()),
-    "greater_than_equal": ("a number of {ge} or more", set()),
-    "less_than": ("a number below {lt}", set()),
+    "greater_than": ("a number above {gt:g}", set()),
+    "greater_than_equal": ("a number of {ge:g} or more", set()),
+    "less_than": ("a number below {lt:g}", set()),
     "literal_error": ("{expected}", set()),
 }
 
 _PATTERNS = {"imports": "the name of a .py file", "hub.repo_id": "name or owner/name, without spaces"}
+
+_RANGES = {"data.holdout": "a share between 0 and 1"}
 
 _EXAMPLES = {
     "task": "Write for example `task: image-classification`.",
@@ -82,6 +85,10 @@ _OTHER_NAMES = {
     "sweep.num_trials": "sweep.trials",
     "sweep.n_trials": "sweep.trials",
     "comet": "tracking.comet",
+    **dict.fromkeys(
+        ["wandb", "tensorboard", "mlflow", "tracking.wandb", "tracking.tensorboard", "tracking.mlflow"],
+        "training.report_to",
+    ),
 }
 
 
@@ -94,7 +101,7 @@ def explain(error: ErrorDetails, *, text: str = "") -> Finding:
     """
     path, kind, value, context = error["loc"], error["type"], error["input"], error.get("ctx", {})
     if kind == ERROR_TYPE:
-        return Finding(path, context["what"], context["todo"], is_about_key=context["is_about_key"])
+        return _complete(Finding(path, **context), text)
     if kind == "missing":
         return _missing(path)
     if kind == "extra_forbidden":
@@ -107,12 +114,26 @@ def explain(error: ErrorDetails, *, text: str = "") -> Finding:
         return Finding(path, f"got {describe(value)}, expected {what}")
     if kind in _EXPECTED:
         template, kinds = _EXPECTED[kind]
-        expected = template.format(**context).replace("0.0", "0").replace("1.0", "1")
+        expected, todo = template.format(**context), hint(value, kinds, text=text)
         if kind.startswith("model") and (model := _section(path)):
-            expected += f" with keys such as {list_words(list(model.model_fields))}"
-        todo = hint(value, kinds, text=text) or _nearest_choice(value, context)
-        return Finding(path, f"got {describe(value)}, expected {expected}", todo)
+            keys = list(model.model_fields)
+            expected += f" with keys such as {list_words(keys)}"
+            todo = f"Write {{{keys[0]}: {value}}}." if isinstance(value, str) else None
+        if dotted(path) in _RANGES:
+            expected = _RANGES[dotted(path)]
+        return Finding(
+            path, f"got {describe(value)}, expected {expected}", todo or _nearest_choice(value, context)
+        )
     return Finding(path, f"got {describe(value)}: {error['msg']}")
+
+
+def _complete(finding: Finding, text: str) -> Finding:
+    """Add what a validator cannot know: the scalar as it was written, and keys of other sections."""
+    if finding.what == "unknown key" and finding.todo is None:
+        return replace(finding, todo=_suggest(finding.path))
+    if text and (finding.todo or "").startswith("Put it in quotes"):
+        return replace(finding, todo=f"Put it in quotes: '{text}'.")
+    return finding
 
 
 def _missing(path: KeyPath) -> Finding:
@@ -135,12 +156,12 @@ def _suggest(path: KeyPath) -> str:
         return _name(home, section)
     homes = [dotted(known) for known in _all_keys() if known[-1] == key]
     if len(homes) == 1:
-        return f"{_name(homes[0], section)}"
+        return _name(homes[0], section)
     model = _section(section)
     here = list(model.model_fields) if model else []
     if near := find_near(key, here):
         return f"Did you mean '{near}'?"
-    return f"Known here: {list_words(here)}."
+    return f"Known here: {list_words(here)}." if here else "The keys here are those of TrainingArguments."
 
 
 def _name(home: str, section: KeyPath) -> str:

@@ -57,6 +57,8 @@ def _validate(tree: Node, nodes: dict[KeyPath, Node], problems: Problems) -> Rec
         return Recipe.model_validate(to_plain(tree))
     except ValidationError as error:
         for details in error.errors(include_url=False):
+            if details["loc"] in problems.paths:  # what is unreadable looks like nothing
+                continue
             node = nodes.get(details["loc"])
             finding = explain(details, text=node.text if node else "")
             problems.add(_place(finding, nodes), finding.what, finding.todo, path=finding.path)

@@ -85,8 +85,9 @@ def _split(parts: list[str], children: dict[Any, Node]) -> tuple[Any, list[str]]
 def _index(part: str, items: list[Node], path: KeyPath) -> int:
     if part.isdecimal() and int(part) <= len(items):
         return int(part)
-    here = f"0 to {len(items) - 1}" if items else "none yet"
-    raise _Misfit(f"{dotted(path)} is a list (entries {here}; {len(items)} appends), got the index {part!r}")
+    size = len(items)
+    entries = "1 entry" if size == 1 else f"{size} entries"
+    raise _Misfit(f"{dotted(path)} has {entries}, got {part!r}, expected 0 to {size} ({size} appends)")
 
 
 def _short_form(path: KeyPath) -> str | None:

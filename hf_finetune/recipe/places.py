@@ -73,15 +73,18 @@ class Problems:
     Args:
         files: In the order they were opened; problems are sorted by it.
         is_incomplete: A file could not be read, so the recipe as a whole cannot be judged.
+        paths: The keys that have a problem.
     """
 
     files: list[str] = field(default_factory=list)
     is_incomplete: bool = False
+    paths: set[KeyPath] = field(default_factory=set)
     _found: list[tuple[Place, RecipeError]] = field(default_factory=list)
 
     def add(self, place: Place, what: str, todo: str | None = None, *, path: KeyPath = ()) -> None:
         """Note a problem."""
         text = f"{dotted(path)}: {what}" if path else what
+        self.paths.add(path)
         self._found.append((place, RecipeError(text, where=str(place), todo=todo)))
 
     def raise_if_any(self) -> None:

@@ -140,7 +140,7 @@ class Recipe(Spec):
     ) -> EarlyStoppingSpec | None:
         if value is not None and info.data.get("training", {}).get("eval_strategy") == "no":
             raise finding_error(
-                "it follows the evaluations, and training.eval_strategy is no", "Evaluate too."
+                "it follows the evaluations, and training.eval_strategy is no", "Evaluate every epoch."
             )
         return value
 

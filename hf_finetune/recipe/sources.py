@@ -23,7 +23,7 @@ NAMING_KEYS: dict[KeyPath, str] = {("task",): "name", ("loss",): "name", ("model
 """Mappings that say by one key what they are, and by the others how."""
 
 FILE_KEYS = {("model", "checkpoint"), ("data", "path"), ("data", "data_dir"), ("data", "data_files")}
-"""Where a Hub id or a library's own name may stand, so that only a leading dot makes a path of the recipe's."""
+"""Where a Hub id or a library's own name may stand too, so that only a leading dot makes it a path."""
 
 
 def read_tree(path: Path, problems: Problems, *, is_local: bool = True) -> Node | None:
@@ -68,7 +68,8 @@ def _read(
     if not isinstance(node.value, dict):
         problems.is_incomplete = True
         what = "the file is empty" if node.value is None else f"got {describe(node.value)}"
-        problems.add(node.at, f"{what}, expected keys such as `task:`", "Put a space after each colon.")
+        todo = "Put a space after each colon." if isinstance(node.value, str) else None
+        problems.add(node.at, f"{what}, expected lines such as `task: image-classification`", todo)
         return None
     own = dict(node.value)
     bases = _bases(own.pop("extends", None), problems)
@@ -132,17 +133,15 @@ def _beside(node: Node, folder: Path) -> Node:
 
 
 def _anchor(node: Node, path: KeyPath, folder: Path) -> Node:
-    """Make `./name` and `../name` of checkpoint and data absolute: they are relative to the file they stand in."""
+    """Make `./name` and `../name` of checkpoint and data absolute: they are relative to their file."""
     if isinstance(node.value, dict):
         return replace(node, value={k: _anchor(child, (*path, k), folder) for k, child in node.value.items()})
     if isinstance(node.value, list):
         return replace(node, value=[_anchor(child, path, folder) for child in node.value])
     is_relative = isinstance(node.value, str) and node.value.startswith(("./", "../"))
-    return (
-        replace(node, value=os.path.abspath(folder / node.value))
-        if is_relative and path[:2] in FILE_KEYS
-        else node
-    )
+    if is_relative and path[:2] in FILE_KEYS:
+        return replace(node, value=os.path.abspath(folder / node.value))
+    return node
 
 
 def _is_inside(path: Path, root: Path) -> bool:

@@ -164,7 +164,7 @@ def _whole_or_nothing(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 DataFiles: TypeAlias = Annotated[
-    Text | tuple[Text, ...] | dict[str, Text | tuple[Text, ...]], WrapValidator(_whole_or_nothing)
+    Text | list[Text] | dict[str, Text | list[Text]], WrapValidator(_whole_or_nothing)
 ]
 
 
@@ -236,9 +236,9 @@ class TrackingSpec(Spec):
 
     @model_validator(mode="after")
     def _has_no_secret(self) -> TrackingSpec:
-        todo = "Set the environment variable COMET_API_KEY; a recipe is stored with the run."
+        what, todo = "a secret does not belong in a recipe", "Set the environment variable COMET_API_KEY."
         secrets = [key for key in self.comet or {} if is_secret(str(key))]
-        raise_findings([Finding(("comet", key), "a secret", todo, is_about_key=True) for key in secrets])
+        raise_findings([Finding(("comet", key), what, todo, is_about_key=True) for key in secrets])
         return self
 
 

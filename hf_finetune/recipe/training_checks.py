@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hf_finetune.recipe.places import Finding
+from hf_finetune.recipe.places import Finding, KeyPath
 from hf_finetune.recipe.training_combinations import check_combinations
 from hf_finetune.recipe.training_fields import TrainingField, known_trackers, training_fields
 from hf_finetune.recipe.training_rules import CHOICES, OTHER_NAMES, REMOVED, RENAMED, RULES, UNUSABLE
@@ -30,8 +30,7 @@ def check_training(
     fields = training_fields()
     findings: list[Finding] = []
     for name, value in values.items():
-        found = _check_one(fields[name], value) if name in fields else unknown_training_key(name)
-        findings += [found] if found else []
+        findings += _check_one(fields[name], value) if name in fields else [unknown_training_key(name)]
     wrong = {finding.path[0] for finding in findings}
     return findings + check_combinations(values, wrong=wrong, metrics=metrics, is_streaming=is_streaming)
 
@@ -40,23 +39,26 @@ def unknown_training_key(name: str) -> Finding:
     """Say what a key is called now, or what was probably meant."""
     fields = training_fields()
     if name in RENAMED:
-        new, todo = RENAMED[name]
-        return Finding((name,), f"it is called {new} since transformers 5", todo, is_about_key=True)
+        return Finding((name,), f"transformers calls it {RENAMED[name]} now", is_about_key=True)
     if name in REMOVED:
-        return Finding((name,), "transformers 5 has it no more", REMOVED[name], is_about_key=True)
+        return Finding((name,), "transformers has this no more", REMOVED[name], is_about_key=True)
     near = OTHER_NAMES.get(name.lower()) or find_near(name, fields)
-    todo = f"Did you mean '{near}'?" if near else "The keys here are those of transformers.TrainingArguments."
-    return Finding((name,), "unknown key", todo, is_about_key=True)
+    return Finding((name,), "unknown key", f"Did you mean '{near}'?" if near else None, is_about_key=True)
 
 
-def _check_one(field: TrainingField, value: Any) -> Finding | None:
+def _check_one(field: TrainingField, value: Any) -> list[Finding]:
     if field.name in UNUSABLE and value is not None:
         what, todo = UNUSABLE[field.name]
-        return Finding((field.name,), what, todo, is_about_key=True)
-    if _fits(field, value):
-        return None
-    what = f"got {describe(value)}, expected {_expected(field)}"
-    return Finding((field.name,), what, _correction(field, value))
+        return [Finding((field.name,), what, todo, is_about_key=True)]
+    if isinstance(value, list) and "list" in field.kinds:
+        entries: list[tuple[KeyPath, Any]] = [((field.name, i), item) for i, item in enumerate(value)]
+        wrong = [(path, item) for path, item in entries if not _fits_in_list(field, item)]
+    else:
+        wrong = [] if _fits(field, value) else [((field.name,), value)]
+    return [
+        Finding(path, f"got {describe(bad)}, expected {_expected(field, path)}", _correction(field, bad))
+        for path, bad in wrong
+    ]
 
 
 def _fits(field: TrainingField, value: Any) -> bool:
@@ -71,12 +73,12 @@ def _fits(field: TrainingField, value: Any) -> bool:
     if isinstance(value, str):
         choices, words = choices_of(field), value.split() if field.items else [value]
         return "str" in field.kinds and all(not choices or word in choices for word in words)
-    if isinstance(value, list):
-        choices = choices_of(field)
-        return "list" in field.kinds and all(
-            isinstance(item, str) and (not choices or item in choices) for item in value
-        )
-    return "dict" in field.kinds
+    return isinstance(value, dict) and "dict" in field.kinds
+
+
+def _fits_in_list(field: TrainingField, item: Any) -> bool:
+    choices = choices_of(field)
+    return isinstance(item, str) and (not choices or item in choices)
 
 
 def choices_of(field: TrainingField) -> tuple[str, ...]:
@@ -87,9 +89,9 @@ def choices_of(field: TrainingField) -> tuple[str, ...]:
     return field.choices or field.items or CHOICES.get(field.name, ())
 
 
-def _expected(field: TrainingField) -> str:
+def _expected(field: TrainingField, path: KeyPath) -> str:
     rule = RULES.get(field.name)
-    kinds, words = set(field.kinds), []
+    kinds, words = set(field.kinds) if len(path) == 1 else {"str"}, []
     if kinds & {"int", "float"}:
         noun = "a whole number" if "int" in kinds or (rule and rule.is_whole) else "a number"
         words.append(f"{noun} {rule.text}" if rule else noun)
@@ -103,12 +105,12 @@ def _expected(field: TrainingField) -> str:
 
 def _correction(field: TrainingField, value: Any) -> str | None:
     choices = choices_of(field)
-    words = value if isinstance(value, list) else [value]
     if value is False and "no" in choices:
         return "Did you mean 'no'?"
-    for word in words:
-        if choices and isinstance(word, str) and word not in choices and (near := find_near(word, choices)):
-            return f"Did you mean '{near}'?"
+    if choices and isinstance(value, str):
+        begins = [choice for choice in choices if len(value) > 2 and choice.startswith(value.lower())]
+        near = begins[0] if begins else find_near(value, choices)
+        return f"Did you mean '{near}'?" if near else None
     if field.name.endswith("_steps") and value in (0, -1) and (strategy := _strategy_of(field.name)):
         return f"To switch it off, write {strategy}: no."
     return hint(value, field.kinds) if not choices else None

@@ -104,61 +104,55 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """Choices that are not written as such in the source of TrainingArguments."""
 
-_AUTH = "Run `hf auth login` or set HF_TOKEN; a recipe is stored with the run, a secret must not be."
-
-RENAMED: dict[str, tuple[str, str]] = {
-    # the old name: the new one, how to write it
-    "evaluation_strategy": ("eval_strategy", "Write eval_strategy."),
-    "evaluate_during_training": ("eval_strategy", "Write eval_strategy: steps."),
-    "per_gpu_train_batch_size": ("per_device_train_batch_size", "Write per_device_train_batch_size."),
-    "per_gpu_eval_batch_size": ("per_device_eval_batch_size", "Write per_device_eval_batch_size."),
-    "warmup_ratio": ("warmup_steps", "Write warmup_steps: below 1 it is a share of all updates."),
-    "no_cuda": ("use_cpu", "Write use_cpu."),
-    "group_by_length": ("train_sampling_strategy", "Write train_sampling_strategy: group_by_length."),
-    "adafactor": ("optim", "Write optim: adafactor."),
-    "sharded_ddp": ("fsdp", "Write fsdp: true."),
-    "fsdp_min_num_params": ("fsdp_config", "Write fsdp_config: {min_num_params: ...}."),
-    "fsdp_transformer_layer_cls_to_wrap": (
-        "fsdp_config",
-        "Write fsdp_config: {transformer_layer_cls_to_wrap: [...]}.",
-    ),
-    "include_inputs_for_metrics": ("include_for_metrics", "Write include_for_metrics: [inputs]."),
-    "include_tokens_per_second": (
-        "include_num_input_tokens_seen",
-        "Write include_num_input_tokens_seen: all.",
-    ),
-    "push_to_hub_model_id": (
-        "hub_model_id",
-        "Write hub_model_id, or hub: {repo_id: ...} for the best model.",
-    ),
-    "push_to_hub_organization": ("hub_model_id", "Write hub_model_id: organization/name."),
-    "dispatch_batches": ("accelerator_config", "Write accelerator_config: {dispatch_batches: ...}."),
-    "split_batches": ("accelerator_config", "Write accelerator_config: {split_batches: ...}."),
-    "torchdynamo": ("torch_compile_backend", "Write torch_compile_backend."),
-    "tpu_metrics_debug": ("debug", "Write debug: tpu_metrics_debug."),
-    "xpu_backend": ("ddp_backend", "Write ddp_backend."),
+RENAMED: dict[str, str] = {
+    # the old name: the new one, for the same value
+    "evaluation_strategy": "eval_strategy",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "no_cuda": "use_cpu",
+    "push_to_hub_model_id": "hub_model_id",
+    "torchdynamo": "torch_compile_backend",
+    "xpu_backend": "ddp_backend",
 }
 
+_AUTH = "Run `hf auth login` or set HF_TOKEN."
+_PRECISION = "Remove it; fp16: true or bf16: true is enough."
+_COMPILE = "Remove it; torch_compile: true is the way to a faster model."
+
 REMOVED: dict[str, str] = {
+    # the old name: what to do instead
+    "adafactor": "Write optim: adafactor.",
+    "dispatch_batches": "Write accelerator_config: {dispatch_batches: ...}.",
+    "evaluate_during_training": "Write eval_strategy: steps.",
+    "fp16_backend": _PRECISION,
+    "fp16_opt_level": _PRECISION,
+    "fsdp_min_num_params": "Write fsdp_config: {min_num_params: ...}.",
+    "fsdp_transformer_layer_cls_to_wrap": "Write fsdp_config: {transformer_layer_cls_to_wrap: [...]}.",
+    "group_by_length": "Write train_sampling_strategy: group_by_length.",
+    "half_precision_backend": _PRECISION,
+    "include_inputs_for_metrics": "Write include_for_metrics: [inputs].",
+    "include_tokens_per_second": "Write include_num_input_tokens_seen: all.",
+    "jit_mode_eval": _COMPILE,
     "logging_dir": "Remove it; TensorBoard reads the environment variable TENSORBOARD_LOGGING_DIR.",
-    "overwrite_output_dir": "Remove it, and use `hf-finetune run RECIPE --overwrite`.",
-    "save_safetensors": "Remove it: weights are always saved as safetensors.",
-    "push_to_hub_token": _AUTH,
-    "use_mps_device": "Remove it: Apple's GPU is used when it is there, unless use_cpu is true.",
-    "fp16_backend": "Remove it; fp16: true or bf16: true is enough.",
-    "half_precision_backend": "Remove it; fp16: true or bf16: true is enough.",
-    "fp16_opt_level": "Remove it (it was for apex); fp16: true or bf16: true is enough.",
-    "jit_mode_eval": "Remove it; torch_compile: true is the way to a faster model.",
-    "use_ipex": "Remove it; torch_compile: true is the way to a faster model.",
-    "tpu_num_cores": "Remove it: the launcher decides it.",
     "mp_parameters": "Remove it: it was for SageMaker's launcher.",
-    "ray_scope": "Remove it; `sweep:` searches for settings.",
+    "overwrite_output_dir": "Remove it, and use `hf-finetune run RECIPE --overwrite`.",
     "past_index": "Remove it.",
+    "push_to_hub_organization": "Write hub_model_id: organization/name.",
+    "push_to_hub_token": _AUTH,
+    "ray_scope": "Remove it; `sweep:` searches for settings.",
+    "save_safetensors": "Remove it: weights are always saved as safetensors.",
+    "sharded_ddp": "Write fsdp: true.",
+    "split_batches": "Write accelerator_config: {split_batches: ...}.",
+    "tpu_metrics_debug": "Write debug: tpu_metrics_debug.",
+    "tpu_num_cores": "Remove it: the launcher decides it.",
+    "use_ipex": _COMPILE,
     "use_legacy_prediction_loop": "Remove it.",
+    "use_mps_device": "Remove it: Apple's GPU is used when it is there, unless use_cpu is true.",
+    "warmup_ratio": "Write warmup_steps: below 1 it is a share of all updates.",
 }
 
 UNUSABLE: dict[str, tuple[str, str]] = {
-    "hub_token": ("a secret", _AUTH),
+    "hub_token": ("a secret does not belong in a recipe", _AUTH),
     "resume_from_checkpoint": ("not read from a recipe", "Use `hf-finetune run RECIPE --resume`."),
     "do_train": ("a flag of transformers' example scripts, read by nothing", "Remove it."),
     "do_eval": ("a flag of transformers' example scripts, read by nothing", "Remove it; see eval_strategy."),

@@ -40,8 +40,10 @@ def hint(value: Any, kinds: Collection[str], *, text: str = "") -> str | None:
         text: A scalar as it was written.
 
     Example:
-        >>> hint("1e-4", {"float"}), hint("yes", {"bool"}), hint(2.0, {"int"}), hint("loss", {"list"})
-        ('Write 1e-4 without quotes.', 'Write true.', 'Write 2.', 'Write [loss].')
+        >>> hint("1e-4", {"float"}), hint("0,5", {"float"}), hint("1_000", {"int"}), hint("5 %", {"float"})
+        ('Write 1e-4 without quotes.', 'Write 0.5.', 'Write 1000.', 'Write 0.05.')
+        >>> hint("yes", {"bool"}), hint(2.0, {"int"}), hint("loss", {"list"})
+        ('Write true.', 'Write 2.', 'Write [loss].')
     """
     if isinstance(value, str):
         if {"int", "float"} & set(kinds) and (number := _number_in(value)):
@@ -54,7 +56,7 @@ def hint(value: Any, kinds: Collection[str], *, text: str = "") -> str | None:
         return "Write true." if value else "Write false."
     if "int" in kinds and isinstance(value, float) and value.is_integer():
         return f"Write {int(value)}."
-    if "str" in kinds and isinstance(value, bool | int | float):
+    if set(kinds) - {"null"} == {"str"} and isinstance(value, bool | int | float):
         return f"Put it in quotes: '{text or value}'."
     return None
 
@@ -88,7 +90,8 @@ def is_secret(key: str) -> bool:
 
 
 def _number_in(text: str) -> str | None:
-    clean = re.sub(r"(?<=\d)[_,' ](?=\d)", "", text.strip())
+    clean = re.sub(r"(?<=\d)[_,' ](?=\d{3})", "", text.strip().replace("_", ""))
+    clean = re.sub(r"^([-+]?\d+),(\d+)$", r"\1.\2", clean)  # a decimal comma
     try:
         if clean.endswith("%"):
             return repr(float(clean[:-1]) / 100)

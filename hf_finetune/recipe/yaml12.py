@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.resolver import BaseResolver
 from ruamel.yaml.tag import Tag
 
@@ -51,20 +52,26 @@ _EXPLANATIONS = [
     ),
     (r"while scanning an alias", "a * begins an alias", "Text that begins with * needs quotes."),
     (r"expected ',' or '[\]}]', but got '\[", "a '[' in the middle of a value", "Put the value in quotes."),
+    (
+        r"expected ',' or '.', but got '<scalar>'",
+        "text after a value",
+        "A comma is missing, or a quote too many.",
+    ),
     (r"expected ',' or '(.)', but got", r"this list or mapping is not closed with '\1'", "Close it."),
     (r"mapping values are not", "a ':' out of place", "Check the indentation; text with ': ' needs quotes."),
     (
         r"could not find expected ':'",
-        "a key without ':'",
+        "this key has no ': '",
         "Write `key: value`, with a space after the colon.",
     ),
-    (r"unexpected end of stream", "a quote that is not closed", "Close it."),
+    (r"unexpected end of stream", "this quote is not closed", "Close it."),
     (
         r"expected <block end>",
-        "this does not go with the lines above",
+        "it does not go with the lines above",
         "Check the indentation and the quotes.",
     ),
     (r"expected a single document", "a second document begins here", "Remove the line with ---."),
+    (r"maximum depth", f"more than {MAX_DEPTH} levels", "A recipe needs no more than five."),
     (r"unknown escape character", "a backslash is special in double quotes", "Use single quotes."),
 ]
 
@@ -113,10 +120,13 @@ def parse(text: str, file: str, problems: Problems, *, has_lines: bool = True) -
     except _TooMuch as error:
         problems.add(error.at, f"not readable: {error}", "Write it without the alias (*).")
     except MarkedYAMLError as error:
-        what, todo = _explain(f"{error.context} {error.problem}")
-        problems.add(place(error.problem_mark or error.context_mark), what, todo)
-    except YAMLError as error:
-        problems.add(Place(file), f"not YAML: {' '.join(str(error).split())}", "Save it as plain UTF-8 text.")
+        what, todo, is_about_start = _explain(f"{error.context} {error.problem}")
+        mark = (error.context_mark if is_about_start else error.problem_mark) or error.problem_mark
+        problems.add(place(mark), f"not YAML: {what}", todo)
+    except ReaderError as error:
+        before = text[: error.position]
+        at = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n")) if has_lines else start
+        problems.add(at, f"not YAML: the control character {chr(error.character)!r}", "Remove it.")
     return None
 
 
@@ -225,8 +235,9 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _explain(said: str) -> tuple[str, str]:
+def _explain(said: str) -> tuple[str, str, bool]:
+    """Return what is wrong, what to do, and whether the place is where the value begins."""
     for pattern, what, todo in _EXPLANATIONS:
         if match := re.search(pattern, said):
-            return f"not YAML: {match.expand(what)}", todo
-    return f"not YAML: {said.removeprefix('None ')}", "See the lines around it."
+            return match.expand(what), todo, what.startswith("this ")
+    return said.removeprefix("None "), "See the lines around it.", False
