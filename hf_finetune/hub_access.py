@@ -17,11 +17,13 @@ from typing import Literal
 
 from hf_finetune.errors import HubError
 
-__all__ = ["is_reachable", "list_cached", "reading_hub"]
+__all__ = ["find_cached_commit", "is_reachable", "list_cached", "reading_hub"]
 
 logger = logging.getLogger(__name__)
 
 PROBE_LIMIT_S = 4.0
+PROXY_FAILED = (407, 502, 503, 504)
+"""Answers of a proxy that has no way to the Hub."""
 
 Kind = Literal["model", "dataset"]
 
@@ -67,23 +69,31 @@ def is_reachable() -> bool:
     if constants.is_offline_mode():
         return False
     try:
-        get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S)
-    except (
-        Exception
-    ) as error:  # whichever HTTP library the client uses has its own; any answer at all is fine
-        logger.warning(
-            "%s cannot be reached (%s): only what is cached can be used", constants.ENDPOINT, error
-        )
-        return False
-    return True
+        status = get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S).status_code
+        problem = f"status {status}" if status in PROXY_FAILED else None
+    except Exception as error:  # the exceptions are those of whichever HTTP library the client is built on
+        problem = str(error)
+    if problem:
+        logger.warning("%s cannot be reached (%s): only the cache can be used", constants.ENDPOINT, problem)
+    return problem is None
 
 
 def list_cached(kind: Kind) -> list[str]:
     """List the ids of the repositories in the cache of the Hub client, sorted."""
     from huggingface_hub import constants
 
-    folders = Path(constants.HF_HUB_CACHE).glob(f"{kind}s--*")
-    return sorted(folder.name.removeprefix(f"{kind}s--").replace("--", "/") for folder in folders)
+    folders = Path(constants.HF_HUB_CACHE).glob(f"{kind}s--*/snapshots")
+    return sorted(folder.parent.name.removeprefix(f"{kind}s--").replace("--", "/") for folder in folders)
+
+
+def find_cached_commit(kind: Kind, name: str, revision: str) -> str | None:
+    """Return the commit that a revision was when it was last fetched; None when it never was."""
+    from huggingface_hub import constants
+
+    if len(revision) == 40:
+        return revision
+    ref = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / "refs" / revision
+    return ref.read_text(encoding="utf-8").strip() if ref.is_file() else None
 
 
 @contextmanager
@@ -108,45 +118,39 @@ def _explain(
     from huggingface_hub import constants, errors
 
     causes = list(_chain(error))
-
-    def has(*types: type[BaseException]) -> bool:
-        return any(isinstance(cause, types) for cause in causes)
-
-    what, at = (
-        {"model": "checkpoint", "dataset": "data set"}[kind],
-        f" at revision {revision}" if revision else "",
-    )
+    what = {"model": "checkpoint", "dataset": "data set"}[kind]
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
-    near = difflib.get_close_matches(name, list_cached(kind), n=3)
-    hint = f" Cached here: {', '.join(near)}" if near else ""
+    near = difflib.get_close_matches(name, [known for known in list_cached(kind) if known != name], n=3)
+    hint = f". Cached here: {', '.join(near)}" if near else ""
+
+    def has(*types: type[BaseException], text: str = "") -> bool:
+        return any(isinstance(cause, types) and text in str(cause) for cause in causes)
 
     def told(text: str, todo: str) -> HubError:
         return HubError(text, where=where, todo=todo)
 
-    if has(errors.GatedRepoError) or any("gated" in str(cause) for cause in causes):
+    if has(errors.GatedRepoError) or has(DatasetNotFoundError, text="is a gated dataset"):
         return told(f"the {what} {name!r} is gated", f"Ask for access at {page}, then run 'hf auth login'")
     if has(errors.RevisionNotFoundError):
         return told(
-            f"the {what} {name!r} has no revision {revision!r}", f"The revisions are listed at {page}"
-        )
-    is_cut_off = constants.is_offline_mode() or not is_reachable()
-    if is_cut_off and has(OSError, ValueError, errors.HFValidationError):
-        reason = (
-            "HF_HUB_OFFLINE is set"
-            if constants.is_offline_mode()
-            else f"{constants.ENDPOINT} cannot be reached"
-        )
-        return told(
-            f"{reason}, and the {what} {name!r}{at} is not in the cache {constants.HF_HUB_CACHE}",
-            f"Connect once to fetch it, unset HF_HUB_OFFLINE if that is set, or give a local path.{hint}",
+            f"the {what} {name!r} has no revision {revision!r}", f"Its revisions are listed at {page}"
         )
     if has(errors.RepositoryNotFoundError, DatasetNotFoundError):
         return told(
             f"the Hub has no {what} {name!r}, or it is private",
-            f"Check the spelling; for a private one run 'hf auth login'.{hint}",
+            f"Check the spelling; for a private one run 'hf auth login'{hint}",
+        )
+    if not is_reachable() and has(OSError):
+        at = f" at revision {revision}" if revision else ""
+        is_wanted = constants.is_offline_mode()
+        reason = "HF_HUB_OFFLINE is set" if is_wanted else f"{constants.ENDPOINT} cannot be reached"
+        first = "Unset HF_HUB_OFFLINE to fetch it" if is_wanted else "Check the network"
+        return told(
+            f"{reason}, and the cache {constants.HF_HUB_CACHE} has no (whole) {what} {name!r}{at}",
+            f"{first}, or give a local path{hint}",
         )
     if has(errors.HfHubHTTPError, ConnectionError, errors.LocalEntryNotFoundError):
-        return told(f"reading the {what} {name!r}{at} from the Hub failed: {error}", "Try again later")
+        return told(f"reading the {what} {name!r} from the Hub failed: {error}", "Try again later")
     return None
 
 

@@ -72,7 +72,7 @@ SIGNED: dict[str, Change] = {
 UNSIGNED: dict[str, Change] = {
     "identity": lambda picture, s, r: picture,
     "posterize": lambda picture, s, r: ImageOps.posterize(picture, 8 - round(s * r.bits)),
-    "solarize": lambda picture, s, r: ImageOps.solarize(picture, round(255 * (1 - s))),
+    "solarize": lambda picture, s, r: ImageOps.solarize(picture, round(256 * (1 - s))),
     "autocontrast": lambda picture, s, r: ImageOps.autocontrast(picture),
     "equalize": lambda picture, s, r: ImageOps.equalize(picture),
 }

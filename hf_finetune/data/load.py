@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from hf_finetune.errors import DataError
-from hf_finetune.hub_access import reading_hub
+from hf_finetune.errors import DataError, HubError
+from hf_finetune.hub_access import find_cached_commit, is_reachable, reading_hub
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -61,7 +61,9 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
         if _looks_local(spec.path):
             raise _not_there(path, where)
         with reading_hub("dataset", spec.path, revision=spec.revision, where=where):
-            return datasets.load_dataset(spec.path, revision=spec.revision, **options)
+            fetched = datasets.load_dataset(spec.path, revision=spec.revision, **options)
+        _refuse_other_revision(fetched, spec, where)
+        return fetched
     except DatasetGenerationError as error:
         raise DataError(
             f"{spec.path} cannot be read: {error.__cause__ or error}",
@@ -120,6 +122,20 @@ def offer(name: str, known: Any, what: str) -> str:
     names = [str(item) for item in known]
     near = difflib.get_close_matches(name, names, n=1)
     return (f"Did you mean {near[0]!r}? " if near else "") + f"{what}: {', '.join(names)}"
+
+
+def _refuse_other_revision(fetched: datasets.DatasetDict, spec: Any, where: str) -> None:
+    """Without the network `datasets` takes the newest copy in its cache, whatever revision was asked for."""
+    if spec.revision is None or is_reachable():
+        return
+    files = next(iter(fetched.values())).cache_files
+    cached = Path(files[0]["filename"]).parent.name if files else ""  # the folder is named by the commit
+    if len(cached) == 40 and cached != find_cached_commit("dataset", spec.path, spec.revision):
+        raise HubError(
+            f"the Hub cannot be reached, and the cached copy of {spec.path!r} is of revision {cached}",
+            where=where,
+            todo="Connect to fetch the revision you want, or name the cached one in data.revision",
+        )
 
 
 def _patterns(data_files: Any) -> list[str]:

@@ -54,17 +54,18 @@ class ImageClassification(Task):
         from transformers import AutoImageProcessor
 
         checkpoint, revision = recipe.model.checkpoint, recipe.model.revision
-        with reading_hub("model", checkpoint, revision=revision, where=recipe.where("model.checkpoint")):
-            try:
+        where = recipe.where("model.checkpoint")
+        try:
+            with reading_hub("model", checkpoint, revision=revision, where=where):
                 return AutoImageProcessor.from_pretrained(
                     checkpoint, revision=revision, backend="pil", trust_remote_code=trust_remote_code
                 )
-            except ValueError as error:
-                raise ModelError(
-                    f"{checkpoint} has no image processor: {error}",
-                    where=recipe.where("model.checkpoint"),
-                    todo="Name a checkpoint for images",
-                ) from error
+        except (ValueError, OSError) as error:
+            raise ModelError(
+                f"{checkpoint} has no image processor: {error}",
+                where=where,
+                todo="Name a checkpoint for images",
+            ) from error
 
     def build_preparation(self, feature: Any, folders: Sequence[str]) -> Preparation:
         """Decode and check every image once; keep the pixels of small ones."""

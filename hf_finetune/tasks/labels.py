@@ -217,7 +217,7 @@ def _regression(
 ) -> tuple[LabelSpace, dict[str, LabelTargets]]:
     dense = _dense(columns, place)
     for split, values in dense.items():
-        wrong = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(wrong):
             raise DataError(f"{split} row {wrong[0]}: the target is {values[wrong[0]]}", where=place)
     first = next(iter(dense.values()))
@@ -244,7 +244,7 @@ def _dense(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.n
                 todo="Vectors of numbers must all have the same length",
             )
         flat = pc.list_flatten(column).cast(pa.float32(), safe=False)
-        dense[split] = np.asarray(flat.to_numpy()).reshape(-1, width or 0)
+        dense[split] = np.asarray(flat.to_numpy()).reshape(len(column), width or 0)
     return dense
 
 

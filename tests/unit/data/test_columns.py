@@ -58,11 +58,15 @@ def test_no_label(save, labelled, build):
 
 def test_no_image(save, labelled, build):
     data = labelled([0, 1] * 5, note=["x"] * 10).remove_columns("image")
-    with pytest.raises(DataError, match=r"no column can be the image; there are label \(integer\), note \(tex"):
+    with pytest.raises(
+        DataError, match=r"no column can be the image; there are label \(integer\), note \(tex"
+    ):
         build(save(data))
 
 
 def test_a_misspelt_label_column(save, labelled, build):
     path = save(labelled([0, 1] * 5, colour=["red", "blue"] * 5))
-    with pytest.raises(DataError, match=r"recipe\.yaml:7:\d+: .* no column 'color'\. Did you mean 'colour'\?"):
+    with pytest.raises(
+        DataError, match=r"recipe\.yaml:7:\d+: .* no column 'color'\. Did you mean 'colour'\?"
+    ):
         build(path, columns={"label": "color"})

@@ -94,9 +94,9 @@ def test_split_expressions(image_folder, build):
 
 
 def test_a_validation_split_is_used_where_there_is_one(tmp_path, labelled, build):
-    datasets.DatasetDict(
-        train=labelled([0, 1] * 5), validation=labelled([0, 1] * 2, seed=1)
-    ).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(train=labelled([0, 1] * 5), validation=labelled([0, 1] * 2, seed=1)).save_to_disk(
+        tmp_path / "saved"
+    )
     splits = build(tmp_path / "saved")
     assert splits.sizes == {"train": 10, "eval": 4}
     assert splits.notes == ("eval: the data set's split 'validation'",)
@@ -122,14 +122,23 @@ def test_the_fingerprint_is_of_the_contents(tmp_path, labelled, build):
         ({"path": "./nowhere/at/all"}, r"there is nothing at .*nowhere/at/all\. Relative paths start at"),
         ({"path": "{root}/x.bin"}, r"x\.bin is of no known kind\. Known suffixes: \.arrow, \.csv"),
         ({"path": "{root}/empty"}, r"the folder .*empty is empty"),
-        ({"path": "imagefolder"}, r"'imagefolder' is a way of reading files, not a data set\. Name the files"),
-        ({"splits": {"train": "trian"}}, r"recipe\.yaml:\d+:\d+: the data set has no split 'trian'\. Did you"),
+        (
+            {"path": "imagefolder"},
+            r"'imagefolder' is a way of reading files, not a data set\. Name the files",
+        ),
+        (
+            {"splits": {"train": "trian"}},
+            r"recipe\.yaml:\d+:\d+: the data set has no split 'trian'\. Did you",
+        ),
         ({"splits": {"train": "train[:0]"}}, r"the split 'train\[:0\]' is empty \(train has 16 rows\)"),
         ({"splits": {"eval": "test[3:1]"}}, r"the split 'test\[3:1\]' is empty \(test has 4 rows\)"),
         ({"splits": {"train": "train[%5]"}}, r"'train\[%5\]' is not a split expression.*train\[:95%\]"),
         ({"splits": {"train": "train[:1]"}}, r"every row of the split 'train' has the label 'cat'"),
         ({"columns": {"image": "img"}}, r"recipe\.yaml:\d+:\d+: the data set has no column 'img'\. Did you"),
-        ({"columns": {"pixels": "image"}}, r"image-classification has no role 'pixels'\. Its roles: image, l"),
+        (
+            {"columns": {"pixels": "image"}},
+            r"image-classification has no role 'pixels'\. Its roles: image, l",
+        ),
         ({"path": "csv", "data_files": "{root}/torn.csv"}, r"csv cannot be read: "),
     ],
 )

@@ -116,5 +116,7 @@ def test_a_batch_larger_than_the_split(splits):
 
 
 def test_a_wrong_augmentation_is_found_before_any_data(recipe_for, build):
-    with pytest.raises(UserError, match=r"recipe\.yaml:8:5: the augmentation 'random_crop' has no option 'pad"):
+    with pytest.raises(
+        UserError, match=r"recipe\.yaml:8:5: the augmentation 'random_crop' has no option 'pad"
+    ):
         build("./nowhere", augment=[{"name": "random_crop", "pading": 4}])
