@@ -51,25 +51,21 @@ class Metric(ABC):
             the best model.
 
     Example:
-        >>> @METRICS.register("doctest_error_rate")
-        ... class ErrorRate(Metric):
-        ...     greater_is_better = False
-        ...
-        ...     def __init__(self, space: Labels, *, in_percent: bool = False) -> None:
-        ...         self.scale = 100 if in_percent else 1
-        ...         self.wrong = self.rows = 0
-        ...
-        ...     def update(self, reduced, labels):
-        ...         self.wrong += int((reduced["prediction"] != labels).sum())
-        ...         self.rows += len(labels)
-        ...
-        ...     def compute(self):
-        ...         rate, self.wrong, self.rows = self.wrong / self.rows, 0, 0
-        ...         return self.scale * rate
-        >>> metric = METRICS.get("doctest_error_rate")(None, in_percent=True)
-        >>> metric.update({"prediction": np.array([0, 1, 1, 1])}, np.array([0, 0, 1, 1]))
-        >>> metric.compute()
-        25.0
+
+        @METRICS.register("error_rate")
+        class ErrorRate(Metric):
+            greater_is_better = False
+
+            def __init__(self, space, *, in_percent: bool = False):
+                self.scale, self.num_wrong, self.num_rows = 100 if in_percent else 1, 0, 0
+
+            def update(self, reduced, labels):
+                self.num_wrong += int((reduced["prediction"] != labels).sum())
+                self.num_rows += len(labels)
+
+            def compute(self):
+                rate, self.num_wrong, self.num_rows = self.num_wrong / self.num_rows, 0, 0
+                return self.scale * rate
     """
 
     greater_is_better: bool | None = None

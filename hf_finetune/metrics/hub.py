@@ -67,7 +67,7 @@ def build_hub_metric(
         OptionError: The path or the revision is not one, or the module cannot be used so.
         HubError: The Hub cannot be reached, or has no such module at this revision.
     """
-    if not isinstance(path, str) or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+    if not isinstance(path, str) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", path):
         raise OptionError(f"path must be that of a Space, org/metric, not {path!r}", option="path")
     if not isinstance(revision, str) or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise OptionError(
