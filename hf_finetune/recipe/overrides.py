@@ -44,6 +44,9 @@ def apply_override(tree: Node, override: str, problems: Problems) -> Node:
     elif not text.strip():
         problems.add(place, "nothing after the '='", f"Write {key}=null for no value.")
     elif (value := parse(text, label, problems, has_lines=False)) is not None:
+        if value.value is None and not value.text:
+            problems.add(place, "what follows a # is a comment in YAML", "Put it in quotes.")
+            return tree
         try:
             return _set(tree, parts, value, (), place)
         except _Misfit as misfit:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hf_finetune.recipe.recipe import Recipe
 from hf_finetune.recipe.training_checks import choices_of
+from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.training_fields import TrainingField, training_fields
 from hf_finetune.recipe.training_rules import RULES, UNUSABLE
 
@@ -33,7 +34,7 @@ def json_schema() -> dict[str, Any]:
         },
     }
     # what a file extends can bring the rest
-    del schema["required"]
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
     for definition in schema["$defs"].values():
         definition.pop("required", None)
     return {
@@ -57,5 +58,5 @@ def _field_schema(field: TrainingField) -> dict[str, Any]:
         branches.append({"type": "array", "items": item})
     branches += [{"type": name} for kind, name in _TYPES.items() if kind in field.kinds]
     shape = branches[0] if len(branches) == 1 else {"anyOf": branches}
-    default = {} if field.default is None else {"default": field.default}
-    return {"description": field.help, **shape, **default}
+    default = own_defaults({}).get(field.name, field.default)
+    return {"description": field.help, **shape, **({} if default is None else {"default": default})}

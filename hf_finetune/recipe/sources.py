@@ -43,6 +43,8 @@ def read_tree(path: Path, problems: Problems, *, is_local: bool = True) -> Node 
 
 def merge(base: Node, over: Node, path: KeyPath = ()) -> Node:
     """Return `base` with the keys of `over` on top, deeply."""
+    if path in NAMING_KEYS and isinstance(base.value, str):
+        base = replace(base, value={NAMING_KEYS[path]: base})  # the name alone is the short form
     if not isinstance(base.value, dict) or not isinstance(over.value, dict):
         return over
     if path in NAMING_KEYS and _names_other(base.value, over.value, NAMING_KEYS[path]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -9,16 +10,34 @@ from hf_finetune.recipe.places import Finding
 from hf_finetune.recipe.training_fields import training_fields
 from hf_finetune.recipe.wording import find_near, list_words
 
-__all__ = ["DEFAULT_EVAL_STRATEGY", "check_combinations"]
-
-DEFAULT_EVAL_STRATEGY = "epoch"
-"""Of a recipe that does not say; transformers alone would never evaluate. Saving follows evaluation."""
+__all__ = ["check_combinations", "own_defaults"]
 
 _Get: TypeAlias = Callable[[str], Any]
 
 
+_FOLLOWS = {"save_strategy": "eval_strategy", "save_steps": "eval_steps"}
+"""What is like another value when it is not given."""
+
+
 class _IsWrong(Exception):
     """A value is wrong already, so nothing follows from it."""
+
+
+def own_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a recipe that differ from those of transformers and decide what goes together.
+
+    Args:
+        values: Of `training:`.
+    """
+    evaluates = values.get("eval_strategy", "epoch")
+    return {
+        # without scores there is no best model to keep
+        "eval_strategy": evaluates,
+        "save_strategy": "epoch" if evaluates == "no" else evaluates,
+        **({"save_steps": values["eval_steps"]} if "eval_steps" in values else {}),
+        # a hundred points on the curves, however short or long the run is
+        "logging_steps": 0.01,
+    }
 
 
 def check_combinations(
@@ -33,15 +52,12 @@ def check_combinations(
         is_streaming: The data set has no length.
     """
     fields = training_fields()
+    effective = {name: field.default for name, field in fields.items()} | own_defaults(values) | dict(values)
 
     def get(name: str) -> Any:
-        if name in wrong:
+        if name in wrong or (name not in values and _FOLLOWS.get(name) in wrong):
             raise _IsWrong
-        if name == "eval_strategy":
-            return values.get(name, DEFAULT_EVAL_STRATEGY)
-        if name == "save_strategy":
-            return values.get(name, get("eval_strategy"))
-        return values.get(name, fields[name].default if name in fields else None)
+        return effective.get(name)
 
     checks: list[Iterator[Finding]] = [
         _best_model(get),
@@ -144,11 +160,18 @@ def _metric(get: _Get, metrics: Collection[str] | None) -> Iterator[Finding]:
     if name == "loss":
         if get("greater_is_better"):
             yield Finding(("greater_is_better",), "a greater loss is not better", "Remove greater_is_better.")
-    elif metrics is not None and not any(name == known or name.startswith(f"{known}_") for known in metrics):
+    elif metrics is not None and not any(_can_be_called(name, known) for known in metrics):
         what = f"{given!r} is neither the loss nor one of this recipe's metrics ({list_words(metrics)})"
         near = find_near(name, metrics)
         todo = f"Did you mean '{near}'?" if near else "Add it to metrics."
         yield Finding(("metric_for_best_model",), what, todo)
+
+
+def _can_be_called(result: str, metric: str) -> bool:
+    """Tell whether a metric may give that result, as f1 gives f1_macro and top_k_accuracy top_5_accuracy."""
+    own = re.escape(metric.rpartition("/")[2].replace("-", "_"))
+    pattern = re.sub(r"(?<=_)k(?=_|$)", r"\\d+", own)
+    return re.search(rf"(^|_)({own}|{pattern})(_|$)", result) is not None
 
 
 def _length(get: _Get, is_streaming: bool) -> Iterator[Finding]:

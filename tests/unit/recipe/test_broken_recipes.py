@@ -1,7 +1,7 @@
 """Every recipe in broken/ against the message a user sees, in the .txt file beside it.
 
-A first line `# overrides: a=b c=d` gives overrides. After a change of wording, look at the difference and write
-the messages again, on purpose:
+A first line `# overrides: a=b c=d` gives overrides. After a change of wording, write the messages again, on
+purpose, and read the difference:
 
     python tests/unit/recipe/test_broken_recipes.py
     git diff tests/unit/recipe/broken
