@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "MISSING",
+    "as_finite",
     "as_float",
     "format_duration",
     "format_name",
@@ -34,6 +35,17 @@ def as_float(value: Any) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def as_finite(value: Any) -> float | None:
+    """Return a finite number as float; None for everything else.
+
+    Example:
+        >>> as_finite(3), as_finite(float("inf"))
+        (3.0, None)
+    """
+    number = as_float(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def format_number(value: Any) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_finetune.formatting import as_float, is_score
+from hf_finetune.formatting import as_finite, as_float, is_score
 
 __all__ = ["Curve", "Point", "build_curves", "smooth", "thin"]
 
 Point = tuple[float, float]
 """An update and a value."""
 
+LARGEST = 1e300
 _NOT_CURVES = {"step", "epoch", "total_flos", "num_input_tokens_seen"}
 
 
@@ -46,17 +47,22 @@ def build_curves(log: Iterable[Mapping[str, Any]]) -> dict[str, Curve]:
     """
     by_key: dict[str, dict[float, float]] = {}
     for entry in log:
-        step = as_float(entry.get("step"))
-        if step is None or not math.isfinite(step) or "train_runtime" in entry:
+        step = as_finite(entry.get("step"))
+        if step is None or "train_runtime" in entry:
             continue
         for key, value in entry.items():
             number = math.nan if value is None else as_float(value)
             if number is not None and key not in _NOT_CURVES and is_score(key, number):
-                by_key.setdefault(key, {})[step] = number
+                by_key.setdefault(key, {})[_drawable(step)] = _drawable(number)
     return {
         key: Curve(tuple(sorted(points)), tuple(points[step] for step in sorted(points)))
         for key, points in by_key.items()
     }
+
+
+def _drawable(number: float) -> float:
+    """Bound a finite number: an axis takes differences, and those must not overflow."""
+    return max(-LARGEST, min(LARGEST, number)) if math.isfinite(number) else number
 
 
 def thin(points: list[Point], limit: int = 600) -> list[Point]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_finetune.formatting import as_float, format_number
+from hf_finetune.formatting import as_finite, format_number
 from hf_finetune.report.classes import class_names
 from hf_finetune.report.record import RunRecord
 
@@ -58,7 +58,7 @@ def build_mistakes(record: RunRecord) -> list[Mistake]:
                 row=format_number(entry.get("row")),
                 true=_label(entry.get("label"), names),
                 predicted=_label(entry.get("prediction"), names),
-                predicted_share=_percent(as_float(entry.get("probability"))),
+                predicted_share=_percent(as_finite(entry.get("probability"))),
                 true_share=_percent(_probability_of(entry.get("label"), entry.get("probabilities"), names)),
                 note=_note(entry),
                 image=image,
@@ -104,7 +104,7 @@ def _label(value: Any, names: tuple[str, ...]) -> str:
 
 
 def _note(entry: Mapping[str, Any]) -> str:
-    true, predicted = as_float(entry.get("label")), as_float(entry.get("prediction"))
+    true, predicted = as_finite(entry.get("label")), as_finite(entry.get("prediction"))
     if true is None or predicted is None or "probability" in entry:
         return ""
     return f"off by {format_number(abs(predicted - true))}"
@@ -114,7 +114,7 @@ def _probability_of(label: Any, probabilities: Any, names: tuple[str, ...]) -> f
     index = names.index(label) if label in names else label
     if not isinstance(probabilities, Sequence) or not isinstance(index, int):
         return None
-    return as_float(probabilities[index]) if 0 <= index < len(probabilities) else None
+    return as_finite(probabilities[index]) if 0 <= index < len(probabilities) else None
 
 
 def _percent(share: float | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.errors import RunFolderError
-from hf_finetune.formatting import as_float
+from hf_finetune.formatting import as_finite
 from hf_finetune.report.redact import hide_secrets
 
 __all__ = ["RunRecord", "checkpoint_names", "read_run"]
@@ -57,8 +57,8 @@ class RunRecord:
     @property
     def best_step(self) -> float | None:
         """The update of the best model, also of a run that has not finished."""
-        step = as_float(self.part("best").get("step"))
-        return step if step is not None else as_float(self.progress.get("best_global_step"))
+        step = as_finite(self.part("best").get("step"))
+        return step if step is not None else as_finite(self.progress.get("best_global_step"))
 
     def part(self, *keys: str) -> Mapping[str, Any]:
         """Return a nested mapping of the scores; an empty one where there is none."""

@@ -15,6 +15,7 @@ from hf_finetune.report.record import RunRecord
 
 __all__ = ["TargetScore", "build_residuals"]
 
+LARGEST = 1e100  # squares of errors must not overflow
 MAX_DOTS = 1200
 MAX_TARGETS = 4
 
@@ -53,7 +54,7 @@ def build_residuals(record: RunRecord) -> list[TargetScore]:
     scores = []
     for i, (true, said) in enumerate(zip(true_columns, said_columns, strict=True)):
         name = f"target {i}" if len(true_columns) > 1 else ""
-        pairs = [(t, s) for t, s in zip(true, said, strict=True) if math.isfinite(t) and math.isfinite(s)]
+        pairs = [(t, s) for t, s in zip(true, said, strict=True) if abs(t) < LARGEST and abs(s) < LARGEST]
         if pairs:
             scores.append(_score(name, pairs, len(true) - len(pairs), has_charts=i < MAX_TARGETS))
     return scores

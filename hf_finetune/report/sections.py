@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_finetune.formatting import (
     MISSING,
+    as_finite,
     as_float,
     format_duration,
     format_name,
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 BASELINE = "from random weights"
+MAX_FACT = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def build_headline(record: RunRecord) -> Headline:
     step = record.best_step
     has_value = as_float(value) is not None
     split = best.get("split") or "eval"
-    at = f", update {format_number(int(step))}" if step is not None and math.isfinite(step) else ""
+    at = f", update {format_number(int(step))}" if step is not None else ""
     return Headline(
         task=str(task.get("name", "") if isinstance(task, Mapping) else task),
         checkpoint=str(record.lookup("model.checkpoint", "")),
@@ -102,7 +104,7 @@ def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
         if base is not None:
             tiles.append((f"{format_name(metric)}, {BASELINE}, {split} split", format_number(base)))
             break
-    runtime, speed = as_float(train.get("runtime_s")), as_float(train.get("samples_per_second"))
+    runtime, speed = as_finite(train.get("runtime_s")), as_finite(train.get("samples_per_second"))
     if runtime is not None:
         tiles.append(("training time", format_duration(runtime)))
     if speed is not None:
@@ -114,9 +116,9 @@ def build_alerts(record: RunRecord) -> list[str]:
     """Say first what a reader must know before believing the numbers."""
     alerts = []
     curves = build_curves(record.log)
-    last = max((as_float(entry.get("step")) or 0.0 for entry in record.log), default=0.0)
+    last = max((as_finite(entry.get("step")) or 0.0 for entry in record.log), default=0.0)
     if not record.is_finished:
-        planned = as_float(record.progress.get("max_steps"))
+        planned = as_finite(record.progress.get("max_steps"))
         of = f" of {format_number(int(planned))}" if planned and planned > 0 else ""
         where = (
             f"The last log entry is of update {format_number(int(last))}{of}."
@@ -133,9 +135,9 @@ def build_alerts(record: RunRecord) -> list[str]:
             times = f"in {format_number(len(holes))} log entries" if len(holes) > 1 else "once"
             first = format_number(int(holes[0]))
             alerts.append(f"The {words} was not a finite number {times}, first at update {first}.")
-    dropped = record.environment.get("dropped")
+    dropped = record.environment.get("dropped_rows")
     for split, rows in dropped.items() if isinstance(dropped, Mapping) else ():
-        count = len(rows) if isinstance(rows, Sequence) and not isinstance(rows, str) else as_float(rows)
+        count = len(rows) if isinstance(rows, Sequence) and not isinstance(rows, str) else as_finite(rows)
         if count:
             alerts.append(f"{format_number(int(count))} unreadable rows of the {split} split were left out.")
     if record.is_finished and not record.part("test"):
@@ -171,8 +173,8 @@ def build_scores(record: RunRecord) -> ScoreTable | None:
 
 
 def _difference(ours: Any, base: Any) -> str:
-    first, second = as_float(ours), as_float(base)
-    if first is None or second is None or not math.isfinite(first - second):
+    first, second = as_finite(ours), as_finite(base)
+    if first is None or second is None:
         return MISSING
     return ("+" if first > second else "") + format_number(first - second)
 
@@ -180,20 +182,20 @@ def _difference(ours: Any, base: Any) -> str:
 def build_speed(record: RunRecord) -> list[tuple[str, str]]:
     """Say how long it took and how fast it was."""
     train, facts = record.part("train"), []
-    runtime, speed = as_float(train.get("runtime_s")), as_float(train.get("samples_per_second"))
+    runtime, speed = as_finite(train.get("runtime_s")), as_finite(train.get("samples_per_second"))
     if runtime is not None:
         facts.append(("training time", format_duration(runtime)))
     if speed is not None:
         facts.append(("training throughput", f"{format_rate(speed)} samples/s"))
     if train.get("updates") is not None:
         facts.append(("updates", format_number(train["updates"])))
-    rates = [as_float(entry.get("eval_samples_per_second")) for entry in record.log]
-    evaluated = sorted(rate for rate in rates if rate is not None and math.isfinite(rate))
+    rates = [as_finite(entry.get("eval_samples_per_second")) for entry in record.log]
+    evaluated = sorted(rate for rate in rates if rate is not None)
     if evaluated:
         facts.append(
             ("evaluation throughput", f"{format_rate(evaluated[len(evaluated) // 2])} samples/s (median)")
         )
-    total, trained = as_float(train.get("num_parameters")), as_float(train.get("num_trainable"))
+    total, trained = as_finite(train.get("num_parameters")), as_finite(train.get("num_trainable"))
     if total:
         facts.append(("parameters", format_number(int(total))))
     if total and trained is not None:
@@ -216,7 +218,7 @@ def say_certainty(record: RunRecord, confusion: Confusion | None) -> str:
     Source:
         Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
-    accuracy = as_float(record.part(confusion.split).get("accuracy")) if confusion is not None else None
+    accuracy = as_finite(record.part(confusion.split).get("accuracy")) if confusion is not None else None
     if confusion is None or accuracy is None or not 0 <= accuracy <= 1:
         return ""
     low, high = _wilson_interval(accuracy, confusion.num_rows)
@@ -240,9 +242,9 @@ def say_expected(record: RunRecord) -> list[str]:
     sentences = []
     for key, wanted in expected.items() if isinstance(expected, Mapping) else ():
         split, _, name = str(key).partition("_")
-        goal, found = as_float(wanted), as_float(record.part(split).get(name))
+        goal, found = as_finite(wanted), as_finite(record.part(split).get(name))
         if split in ("eval", "test") and goal is not None and found is not None:
-            tolerance = as_float(expected.get("tolerance")) or 0.0
+            tolerance = as_finite(expected.get("tolerance")) or 0.0
             verdict = "as expected" if abs(found - goal) <= tolerance + 1e-12 else "not as expected"
             sentences.append(
                 f"The recipe expects {format_name(name)} {format_number(goal)} ± {format_number(tolerance)} "
@@ -266,4 +268,5 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
         ]
     if isinstance(value, list | tuple):
         value = " ".join(map(str, value))
-    return [(prefix, MISSING if value is None or value == "" else str(value))]
+    text = MISSING if value is None or value == "" else str(value)
+    return [(prefix, text if len(text) <= MAX_FACT else f"{text[:MAX_FACT]} ...")]

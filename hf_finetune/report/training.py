@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hf_finetune.formatting import MISSING, as_float, format_name, format_number
+from hf_finetune.formatting import MISSING, as_finite, format_name, format_number
 from hf_finetune.report.chart import Chart, Series, build_chart
 from hf_finetune.report.curves import Curve, build_curves
 from hf_finetune.report.record import RunRecord
@@ -87,7 +87,7 @@ def build_evaluations(record: RunRecord) -> Evaluations | None:
     best = record.best_step
     stride = math.ceil(len(steps) / MAX_EVALUATIONS)
     shown = [s for i, s in enumerate(steps) if (len(steps) - 1 - i) % stride == 0 or s == best]
-    epochs = {as_float(entry.get("step")): as_float(entry.get("epoch")) for entry in record.log}
+    epochs = {as_finite(entry.get("step")): as_finite(entry.get("epoch")) for entry in record.log}
     values = {key: dict(zip(curve.steps, curve.values, strict=True)) for key, curve in curves.items()}
     rows = [
         (

@@ -19,7 +19,7 @@ __all__ = ["Display"]
 
 
 class Display:
-    """Draw live lines while it is open, keep what others print and log out of them, never raise.
+    """Draw live lines while it is open, and keep what others print and log out of them.
 
     Args:
         draw: Returns the lines as they are now.
@@ -56,7 +56,7 @@ class Display:
             vertical_overflow="crop",
         )
         atexit.register(self.close)
-        self._try(lambda live: live.start(refresh=True))
+        self._live.start(refresh=True)
         # a log handler holds on to the stream it was made with, and would write into the live lines
         self._handlers = [(h, h.stream) for h in _stream_handlers() if h.stream in (stdout, stderr)]
         for handler, stream in self._handlers:
@@ -64,34 +64,23 @@ class Display:
 
     def refresh(self) -> None:
         """Draw the lines as they are now."""
-        self._try(lambda live: live.refresh())
+        if self._live is not None:
+            self._live.refresh()
 
     def close(self) -> None:
         """Take the live lines away and give the terminal back; nothing happens the second time."""
         for handler, stream in self._handlers:
             handler.setStream(stream)
         self._handlers = []
-        self._try(lambda live: live.stop())
-        self._live = None
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
         atexit.unregister(self.close)
 
     def write(self, text: str) -> None:
         """Write a line that stays, above the live ones."""
-        try:
-            # in a file a line stays one line, however long
-            self.console.print(
-                Text(printable(text, self.console)), soft_wrap=not self.is_live, highlight=False
-            )
-        except OSError:
-            self.console.quiet = True
-
-    def _try(self, act: Callable[[Live], None]) -> None:
-        """The terminal may be gone: the training must go on."""
-        if self._live is not None:
-            try:
-                act(self._live)
-            except OSError:
-                self.console.quiet = True
+        # in a file a line stays one line, however long
+        self.console.print(Text(printable(text, self.console)), soft_wrap=not self.is_live, highlight=False)
 
 
 def _can_draw(console: Console) -> bool:

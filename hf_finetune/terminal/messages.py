@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.errors import HfFinetuneError, Interrupted
-from hf_finetune.formatting import MISSING, as_float, format_duration, format_name, format_number, format_rate, is_score
+from hf_finetune.formatting import (
+    MISSING,
+    as_float,
+    format_duration,
+    format_name,
+    format_number,
+    format_rate,
+    is_score,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,9 +108,9 @@ def _score_table(scores: Any, console: Console) -> Table | None:
     metric = str(_part(scores, "best").get("metric", "")).removeprefix("eval_")
     names = {name for column in columns.values() for name, value in column.items() if is_score(name, value)}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for name in sorted(names, key=lambda name: (name != metric, name == "loss", name)):
         values = [
             format_number(column.get(name)) if name in column else MISSING for column in columns.values()

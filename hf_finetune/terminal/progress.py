@@ -190,16 +190,16 @@ class TerminalProgress(TrainerCallback):  # type: ignore[misc]  # transformers h
         took = format_duration(self._pace.elapsed_s)
         self.display.write(f"{self.title} ended at update {state.global_step}/{state.max_steps} after {took}")
 
-    def track(self, label: str) -> Callable[[Any], None]:
-        """Return a function to call after each batch with its loader, for a pass outside of training.
+    def track(self, split: str) -> Callable[[Any], None]:
+        """Return a function to call after each batch with its loader, while a split is scored after training.
 
         Args:
-            label: What goes on: "scoring test".
+            split: Its name.
         """
 
         def step(loader: Any) -> None:
             if is_first_process():
-                self._count_batch(label, loader)
+                self._count_batch(f"scoring {split}", loader)
                 if self._evaluating is not None and self._evaluating.done == self._evaluating.total:
                     self._end_evaluation()
 
@@ -263,11 +263,13 @@ class TerminalProgress(TrainerCallback):  # type: ignore[misc]  # transformers h
         return is_best
 
     def _count_batch(self, label: str, loader: Any) -> None:
-        done = self._evaluating.done + 1 if self._evaluating is not None else 1
         try:
             total = len(loader)
         except TypeError:  # a stream
             total = None
+        done = self._evaluating.done + 1 if self._evaluating is not None else 1
+        if total is not None and done > total:  # the next of several evaluation sets
+            done = 1
         self._evaluating = StatusLine(label=label, done=done, total=total)
         self.display.open()
         if self.display.is_live and self._is_due(REFRESH_S):
