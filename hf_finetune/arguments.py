@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from hf_finetune.errors import RecipeError
-from hf_finetune.recipe import Recipe
+from hf_finetune.recipe import Recipe, own_defaults
 
 __all__ = ["build_arguments", "fill_defaults", "output_folder"]
 
@@ -24,21 +24,13 @@ def fill_defaults(recipe: Recipe) -> dict[str, Any]:
     Args:
         recipe: Reads `training` and the recipe's name.
     """
-    given = recipe.training
-    # a run without scores, or one that keeps only its last model, is rarely what is wanted
-    eval_strategy = given.get("eval_strategy", "epoch")
-    save_steps = {"save_steps": given["eval_steps"]} if "eval_steps" in given else {}
     # pinned memory without an accelerator does nothing but warn
     pin_memory = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
     return {
         "output_dir": output_folder(recipe),
-        "eval_strategy": eval_strategy,
-        "save_strategy": eval_strategy if eval_strategy != "no" else "epoch",
-        **save_steps,
+        **own_defaults(recipe.training),
         # the best and the last; transformers keeps all, until the disk is full
         "save_total_limit": 2,
-        # a hundred points on the curves, however short or long the run is
-        "logging_steps": 0.01,
         # nothing leaves the machine unless the recipe says so
         "report_to": "none",
         # a NaN must be seen, not replaced by the mean of the losses before it
@@ -48,7 +40,7 @@ def fill_defaults(recipe: Recipe) -> dict[str, Any]:
         # terminal.py draws the progress
         "disable_tqdm": True,
         **pin_memory,
-        **given,
+        **recipe.training,
         # the data set yields exactly what the model takes, and an augmentation needs what Trainer would drop
         "remove_unused_columns": False,
     }

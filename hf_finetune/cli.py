@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
-from hf_finetune.launch import launch, report_exit_code
-from hf_finetune.processes import is_first_process
+from hf_finetune.launch import launch
+from hf_finetune.processes import follow_launcher, is_first_process, is_heard, stop_on_signals
 
 __all__ = ["app", "main"]
 
@@ -27,7 +27,9 @@ app = typer.Typer(
     help="Fine-tune Hugging Face checkpoints from one recipe.",
 )
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/quickstart.yaml.")]
+RecipePath = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/quickstart.yaml.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.learning_rate=3e-5."),
@@ -46,7 +48,9 @@ def run(
         str | None,
         typer.Option(metavar="[CHECKPOINT]", help="Go on from the last whole checkpoint, or from this one."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Train in so many processes of this machine.")] = 1,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
@@ -103,14 +107,18 @@ def evaluate(
     from hf_finetune.runner import evaluate as evaluate_run
 
     _quiet_libraries()
-    typer.echo(json.dumps(evaluate_run(run_folder, split=split, trust_remote_code=trust_remote_code), indent=2))
+    typer.echo(
+        json.dumps(evaluate_run(run_folder, split=split, trust_remote_code=trust_remote_code), indent=2)
+    )
 
 
 @app.command()
 def predict(
     run_folder: RunPath,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders of files.")],
-    output: Annotated[Path | None, typer.Option(help="Where the JSON lines go; standard output if left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where the JSON lines go; standard output if left out.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
@@ -146,20 +154,24 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 a defect of ours, 2 the user can fix it, 128 + n a signal."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
-    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]))
-    report_exit_code(code)
-    sys.exit(code)
+    follow_launcher()
+    sys.exit(_run_and_explain(_give_resume_a_value(sys.argv[1:])))
 
 
 def _run_and_explain(words: Sequence[str]) -> int:
-    try:
-        app(list(words))
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
-    except (UserError, Interrupted) as error:
-        from hf_finetune.terminal import print_error
+    from hf_finetune.terminal import print_error
 
-        if is_first_process():
+    try:
+        with stop_on_signals() as received:
+            app(list(words))
+    except SystemExit as done:
+        if not received:
+            return done.code if isinstance(done.code, int) else 0
+        stopped = Interrupted(received[-1])  # Typer takes the KeyboardInterrupt
+        print_error(stopped)
+        return stopped.exit_code
+    except (UserError, Interrupted) as error:
+        if is_heard():
             print_error(error)
         return error.exit_code
     except Exception:

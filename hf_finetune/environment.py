@@ -6,14 +6,20 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from transformers import TrainingArguments
 
-__all__ = ["describe_environment"]
+from hf_finetune.data import Splits
+from hf_finetune.hub_access import Kind, find_cached_commit
+from hf_finetune.recipe import Recipe
+
+__all__ = ["describe_environment", "describe_inputs", "list_loose_revisions"]
 
 PACKAGES = (
     "hf-finetune", "torch", "transformers", "datasets", "accelerate", "evaluate", "peft", "safetensors",
@@ -40,6 +46,38 @@ def describe_environment(recipe_path: Path) -> dict[str, Any]:
         "num_cpus": os.cpu_count(),
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def describe_inputs(recipe: Recipe, splits: Splits, args: TrainingArguments) -> dict[str, Any]:
+    """Describe what a run starts from: checkpoint and data set with their commits, rows, seeds; JSON-able."""
+    return {
+        "checkpoint": recipe.model.checkpoint,
+        "checkpoint_revision": _find_commit("model", recipe.model.checkpoint, recipe.model.revision),
+        "dataset": recipe.data.path,
+        "dataset_revision": _find_commit("dataset", recipe.data.path, recipe.data.revision),
+        "data_fingerprint": splits.fingerprint,
+        "rows": splits.sizes,
+        "columns": dict(splits.columns),
+        "dropped_rows": {name: [list(row) for row in rows] for name, rows in splits.dropped.items()},
+        "seed": args.seed,
+        "data_seed": args.data_seed,
+    }
+
+
+def _find_commit(kind: Kind, name: str, revision: str | None) -> str | None:
+    """Return the commit that was read from the Hub; None for what is not from the Hub."""
+    return None if Path(name).exists() else find_cached_commit(kind, name, revision or "main")
+
+
+def list_loose_revisions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the key and today's commit of what a recipe does not pin, for it to be written down."""
+    for kind, key, name, revision in (
+        ("model", "model.revision", recipe.model.checkpoint, recipe.model.revision),
+        ("dataset", "data.revision", recipe.data.path, recipe.data.revision),
+    ):
+        commit = _find_commit(cast(Kind, kind), name, revision)
+        if commit is not None and commit != revision:
+            yield key, commit
 
 
 def _version(package: str) -> str | None:

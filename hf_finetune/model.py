@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import transformers
 from torch import nn
 
 from hf_finetune.errors import ModelError
+from hf_finetune.hub_access import reading_hub
 from hf_finetune.recipe import PeftSpec, Recipe
 from hf_finetune.tasks.base import LabelSpace, Task
 
-__all__ = ["build_model", "count_parameters", "find_commit", "load_model"]
+__all__ = ["build_model", "count_parameters", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def build_model(
         trust_remote_code: Run code that comes with the checkpoint.
 
     Raises:
+        HubError: The Hub cannot be reached, does not know the checkpoint or does not let us in.
         ModelError: The checkpoint is of another architecture, or a name in `freeze` or `peft` matches nothing.
     """
     spec = recipe.model
@@ -48,15 +51,16 @@ def build_model(
     if from_scratch or spec.from_scratch:
         model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
     else:
-        model, info = auto_class.from_pretrained(
-            spec.checkpoint,
-            config=config,
-            revision=spec.revision,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        with _reading(recipe):
+            model, info = auto_class.from_pretrained(
+                spec.checkpoint,
+                config=config,
+                revision=spec.revision,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
         new_layers = _name_new_layers(model, info, recipe)
     if spec.freeze:
         _freeze(model, spec.freeze, where=recipe.where("model.freeze"))
@@ -95,19 +99,12 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
-def find_commit(model: nn.Module) -> str | None:
-    """Return the Hub commit a model's config was read from; None for a local folder.
-
-    transformers 5.23 keeps it in the private `_commit_hash`; tests/hub notices when it does not.
-    """
-    return getattr(getattr(model, "config", None), "_commit_hash", None)
-
-
 def _load_config(recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool) -> Any:
     spec = recipe.model
-    config = transformers.AutoConfig.from_pretrained(
-        spec.checkpoint, revision=spec.revision, trust_remote_code=trust_remote_code
-    )
+    with _reading(recipe):
+        config = transformers.AutoConfig.from_pretrained(
+            spec.checkpoint, revision=spec.revision, trust_remote_code=trust_remote_code
+        )
     unknown = [key for key in spec.config if not hasattr(config, key)]
     if unknown:
         raise ModelError(
@@ -123,6 +120,21 @@ def _load_config(recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool)
         config.num_labels = labels.num_labels
     config.problem_type = labels.problem_type
     return config
+
+
+@contextmanager
+def _reading(recipe: Recipe) -> Iterator[None]:
+    """Turn what the libraries raise on a checkpoint they cannot read into a message for the user."""
+    checkpoint, where = recipe.model.checkpoint, recipe.where("model.checkpoint")
+    try:
+        with reading_hub("model", checkpoint, revision=recipe.model.revision, where=where):
+            yield
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{checkpoint} cannot be loaded: {' '.join(str(error).split())}",
+            where=where,
+            todo="Name a checkpoint of transformers with safetensors weights.",
+        ) from error
 
 
 def _name_new_layers(model: nn.Module, info: dict[str, Any], recipe: Recipe) -> list[str]:
@@ -178,4 +190,6 @@ def _add_adapters(model: nn.Module, spec: PeftSpec, new_layers: list[str], *, wh
     try:
         return peft.get_peft_model(model, config_class(**options))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
-        raise ModelError(f"model.peft: {error}", where=where, todo="See the options of this method in PEFT.") from None
+        raise ModelError(
+            f"model.peft: {error}", where=where, todo="See the options of this method in PEFT."
+        ) from None

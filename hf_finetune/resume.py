@@ -60,8 +60,6 @@ APPLIED = {
     "training.include_num_input_tokens_seen": "from here on",
     "training.restore_callback_states_from_checkpoint": "for this resume",
     "training.ddp_timeout": "from here on",
-    "training.do_*": "it does not touch this run",
-    "training.local_rank": "it follows the launcher",
 }
 
 REFUSED = {

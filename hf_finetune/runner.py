@@ -18,11 +18,12 @@ from hf_finetune.engines import ENGINES, Engine, checkpoint
 from hf_finetune.engines.evaluation import evaluate as score
 from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Guard, Ingredients
-from hf_finetune.environment import describe_environment
+from hf_finetune.endings import explain_endings
+from hf_finetune.environment import describe_environment, describe_inputs, list_loose_revisions
 from hf_finetune.errors import DataError, RunFolderError
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import MetricSet, build_metrics
-from hf_finetune.model import build_model, count_parameters, find_commit, load_model
+from hf_finetune.model import build_model, count_parameters, load_model
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.recipe import Recipe, import_user_files, load_recipe
 from hf_finetune.report import write_report
@@ -97,13 +98,21 @@ def run(
         print(run(load_recipe("recipes/quickstart.yaml")).scores["test"]["accuracy"])
     """
     folder = RunFolder(Path(output_folder(recipe)))
+    with explain_endings(folder.path):
+        return _run(recipe, folder, resume=resume, overwrite=overwrite, trust_remote_code=trust_remote_code)
+
+
+def _run(
+    recipe: Recipe, folder: RunFolder, *, resume: bool | Path, overwrite: bool, trust_remote_code: bool
+) -> Result:
     if is_first_process():
         folder.claim(resume=bool(resume), overwrite=overwrite)
     prepared = prepare(recipe, trust_remote_code=trust_remote_code)
     resume_from = _find_checkpoint(prepared, folder, resume)
     if is_first_process():
         folder.recipe.write_text(prepared.recipe.to_yaml(), encoding="utf-8")
-        write_json(folder.environment, describe_environment(recipe.source) | _describe_inputs(prepared))
+        inputs = describe_inputs(prepared.recipe, prepared.splits, prepared.parts.args)
+        write_json(folder.environment, describe_environment(recipe.source) | inputs)
     # 7 engine
     with TerminalProgress() as progress:
         parts = _with_callbacks(prepared, progress, folder.log)
@@ -131,15 +140,13 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)
     num_all, num_trained = count_parameters(parts.model)
-    commit = find_commit(parts.model)
-    is_loose = commit is not None and commit != recipe.model.revision
     return [
         f"task     {recipe.task.name}, {splits.labels.problem_type}, {splits.labels.num_labels} labels",
         f"model    {recipe.model.checkpoint}: {num_all:,} parameters, {num_trained:,} trained",
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",
-        *([f"pin      model.revision: {commit}  (the checkpoint's commit today)"] if is_loose else []),
+        *(f"pin      {key}: {commit}  (today's commit)" for key, commit in list_loose_revisions(recipe)),
     ]
 
 
@@ -164,7 +171,9 @@ def evaluate(run_folder: Path, *, split: str = "test", trust_remote_code: bool =
     prepared = prepare(load_recipe(folder.recipe), trained=folder.best, trust_remote_code=trust_remote_code)
     dataset = getattr(prepared.splits, split, None) if split in ("eval", "test") else None
     if dataset is None:
-        raise DataError(f"this run has no split {split!r}", where=str(folder.recipe), todo="Use eval or test.")
+        raise DataError(
+            f"this run has no split {split!r}", where=str(folder.recipe), todo="Use eval or test."
+        )
     with TerminalProgress() as progress:
         scores = score(prepared.parts, dataset, prefix=split, on_step=progress.track(split))
     return {name.removeprefix(f"{split}_"): value for name, value in scores.items()}
@@ -315,22 +324,6 @@ def _find_checkpoint(prepared: Prepared, folder: RunFolder, resume: bool | Path)
             logger.info(change)
     logger.info("going on from %s", found)
     return found
-
-
-def _describe_inputs(prepared: Prepared) -> dict[str, Any]:
-    recipe, splits = prepared.recipe, prepared.splits
-    return {
-        "checkpoint": recipe.model.checkpoint,
-        "checkpoint_revision": find_commit(prepared.parts.model) or recipe.model.revision,
-        "dataset": recipe.data.path,
-        "dataset_revision": recipe.data.revision,
-        "data_fingerprint": splits.fingerprint,
-        "rows": splits.sizes,
-        "columns": dict(splits.columns),
-        "dropped_rows": {name: [list(row) for row in rows] for name, rows in splits.dropped.items()},
-        "seed": prepared.parts.args.seed,
-        "data_seed": prepared.parts.args.data_seed,
-    }
 
 
 def _describe_training(parts: Ingredients, state: TrainerState) -> dict[str, Any]:

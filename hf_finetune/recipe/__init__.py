@@ -17,6 +17,7 @@ from hf_finetune.recipe.specs import (
     TaskSpec,
     TrackingSpec,
 )
+from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.user_code import import_user_files
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "import_user_files",
     "json_schema",
     "load_recipe",
+    "own_defaults",
 ]

@@ -30,11 +30,13 @@ def own_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         values: Of `training:`.
     """
     evaluates = values.get("eval_strategy", "epoch")
+    steps = values.get("eval_steps", 0.1)
     return {
         # without scores there is no best model to keep
         "eval_strategy": evaluates,
         "save_strategy": "epoch" if evaluates == "no" else evaluates,
-        **({"save_steps": values["eval_steps"]} if "eval_steps" in values else {}),
+        # what was evaluated is saved, or the best model would be gone; ten times a run unless said otherwise
+        **({"eval_steps": steps, "save_steps": steps} if evaluates == "steps" else {}),
         # a hundred points on the curves, however short or long the run is
         "logging_steps": 0.01,
     }

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from hf_finetune.tasks.base import Fetch, Preparation, Row
 
@@ -149,7 +149,9 @@ def _try_decode(value: Any, folders: Sequence[str]) -> tuple[np.ndarray | None, 
         return decode_image(value, folders), None
     except Exception as error:  # decoders raise nearly anything on damaged files; each is this row's problem
         path = value if isinstance(value, str) else value.get("path") if isinstance(value, dict) else None
-        told = str(error) or type(error).__name__
+        # PIL's own words name an address in memory
+        is_foreign = isinstance(error, UnidentifiedImageError)
+        told = "not an image file" if is_foreign else str(error) or type(error).__name__
         return None, told if path is None or path in told else f"{path}: {told}"
 
 

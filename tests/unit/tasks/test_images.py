@@ -105,7 +105,7 @@ def test_preparation_and_reading_back():
     preparation = build_image_preparation(())
     columns = preparation.function(values)
     assert columns["problem"][0] is None
-    assert columns["problem"][1].startswith("cannot identify image file")
+    assert columns["problem"][1] == "not an image file"
     assert columns["problem"][2] == "there is no image (null)"
     assert columns["pixels"][0] == COLOURS.tobytes()
     assert columns["pixels"][3] is None
