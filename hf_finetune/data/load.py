@@ -25,6 +25,7 @@ BUILDER_OF_SUFFIX = {
     ".parquet": "parquet",
     ".tsv": "csv",
 }
+OTHER_KEYS = {"data_dir", "data_files", "name", "num_proc", "path", "revision", "split", "streaming"}
 BUILDERS = frozenset({"arrow", "audiofolder", "csv", "imagefolder", "json", "parquet", "webdataset"})
 
 
@@ -42,20 +43,23 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
     spec = recipe.data
     where = recipe.where("data.path")
     path = Path(spec.path).expanduser()
+    _refuse(recipe, ["streaming"], "here: rows are prepared once and read by their number")
+    options: dict[str, Any] = {
+        "name": spec.name,
+        "data_dir": spec.data_dir,
+        "data_files": spec.data_files,
+        **_check_options(recipe),
+    }
     try:
         if _is_saved(path):
+            _refuse(recipe, ["name", "revision", "data_dir", "data_files", "options"], "for a saved data set")
             loaded = datasets.load_from_disk(str(path))
             return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
-        options: dict[str, Any] = {
-            "name": spec.name,
-            "data_dir": spec.data_dir,
-            "data_files": spec.data_files,
-            **spec.options,
-        }
         if path.is_file():
-            name = _builder_of(path, where)
-            return datasets.load_dataset(name, **options | {"data_files": spec.data_files or str(path)})
+            _refuse(recipe, ["revision", "data_dir", "data_files"], "for a single file")
+            return datasets.load_dataset(_builder_of(path, where), **options | {"data_files": str(path)})
         if path.is_dir() or spec.path in BUILDERS:
+            _refuse(recipe, ["revision"], "for local files")
             _refuse_nothing(spec.path, path, spec, where)
             return datasets.load_dataset(str(path) if path.is_dir() else spec.path, **options)
         if _looks_local(spec.path):
@@ -136,6 +140,26 @@ def _refuse_other_revision(fetched: datasets.DatasetDict, spec: Any, where: str)
             where=where,
             todo="Connect to fetch the revision you want, or name the cached one in data.revision",
         )
+
+
+def _refuse(recipe: Recipe, keys: list[str], why: str) -> None:
+    """Refuse keys that would be ignored."""
+    for key in keys:
+        if getattr(recipe.data, key):
+            raise DataError(
+                f"data.{key} means nothing {why}", where=recipe.where(f"data.{key}"), todo="Take it out"
+            )
+
+
+def _check_options(recipe: Recipe) -> dict[str, Any]:
+    taken = sorted(OTHER_KEYS & recipe.data.options.keys())
+    if taken:
+        raise DataError(
+            f"data.options cannot hold {taken[0]!r}",
+            where=recipe.where(f"data.options.{taken[0]}"),
+            todo="The keys of data itself say it",
+        )
+    return recipe.data.options
 
 
 def _patterns(data_files: Any) -> list[str]:

@@ -3,11 +3,11 @@
 A task is one file with one decorator: `@TASKS.register("image-classification")` over a subclass of `Task`.
 The data package calls it in this order, and knows nothing else about it:
 
-    roles             which columns it needs, and which features can fill them
-    build_preparation raw values -> what is cached on disk (decoded, checked), once; and how it is read back
-    build_transform   decoded (and augmented) rows -> model inputs, a whole batch at a time
-    build_targets     the label column -> label space and numbers
-    collate           rows -> micro-batch
+    roles              which columns it needs, and which features can fill them
+    build_targets      the label column -> label space and numbers
+    build_preparation  raw values -> what is cached on disk (decoded, checked), once; and how it is read back
+    build_transform    decoded, augmented rows -> model inputs, a whole batch at a time
+    collate            rows -> micro-batch
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _dense(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.n
     dense: dict[str, np.ndarray] = {}
     width: int | None = None
     for split, column in columns.items():
-        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or _is_fixed(column)):
+        if not pa.types.is_nested(column.type):
             dense[split] = column.cast(pa.float32(), safe=False).to_numpy()
             continue
         lengths = np.asarray(pc.list_value_length(column))
@@ -246,10 +246,6 @@ def _dense(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.n
         flat = pc.list_flatten(column).cast(pa.float32(), safe=False)
         dense[split] = np.asarray(flat.to_numpy()).reshape(len(column), width or 0)
     return dense
-
-
-def _is_fixed(column: pa.ChunkedArray) -> bool:
-    return bool(pa.types.is_fixed_size_list(column.type))
 
 
 def _encoder(

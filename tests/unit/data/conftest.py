@@ -69,12 +69,12 @@ def labelled(pictures):
 def recipe_for(tmp_path):
     """Return a function that writes a recipe with this `data` section and loads it."""
 
-    def make(path: Path | str, *, task: dict | str = "image-classification", **data):
+    def make(path: Path | str, *, training: dict | None = None, **data):
         tree = {
-            "task": task,
+            "task": "image-classification",
             "model": {"checkpoint": "none/needed"},
             "data": {"path": str(path), **data},
-            "training": {"output_dir": "runs/x"},
+            "training": {"output_dir": "runs/x", **(training or {})},
         }
         file = tmp_path / "recipe.yaml"
         file.write_text(yaml.safe_dump(tree, sort_keys=False))

@@ -74,6 +74,22 @@ def test_every_kind_gives_the_same_rows(kind, tmp_path, image_folder, build, by_
     assert content(made) == content(by_folder)
 
 
+def test_a_folder_with_metadata(tmp_path, pictures, build):
+    (tmp_path / "set").mkdir()
+    for i, picture in enumerate(pictures(10)):
+        picture.save(tmp_path / "set" / f"{i}.png")
+    rows = [json.dumps({"file_name": f"{i}.png", "colour": "red" if i % 3 else "blue"}) for i in range(10)]
+    (tmp_path / "set" / "metadata.jsonl").write_text("\n".join(rows))
+    splits = build(tmp_path / "set")
+    assert splits.columns == {"image": "image", "label": "colour"}
+    assert splits.labels.names == ("blue", "red")
+
+
+def test_options_reach_the_builder(image_folder, build):
+    (image_folder / "rows.csv").write_text("file;label\n" + "train/cat/00.png;a\ntrain/dog/00.png;b\n" * 5)
+    assert build(image_folder / "rows.csv", options={"sep": ";"}).sizes == {"train": 9, "eval": 1}
+
+
 def test_one_file(tmp_path, labelled, build):
     labelled(["a", "b"] * 10).to_parquet(tmp_path / "all.parquet")
     splits = build(tmp_path / "all.parquet")
@@ -140,6 +156,17 @@ def test_the_fingerprint_is_of_the_contents(tmp_path, labelled, build):
             r"image-classification has no role 'pixels'\. Its roles: image, l",
         ),
         ({"path": "csv", "data_files": "{root}/torn.csv"}, r"csv cannot be read: "),
+        (
+            {"revision": "main"},
+            r"recipe\.yaml:\d+:\d+: data\.revision means nothing for local files\. Take it",
+        ),
+        ({"path": "{root}/torn.csv", "data_dir": "x"}, r"data\.data_dir means nothing for a single file"),
+        (
+            {"streaming": True, "training": {"max_steps": 5}},
+            r"data\.streaming means nothing here: rows are prepared once",
+        ),
+        ({"options": {"split": "train"}}, r"recipe\.yaml:\d+:\d+: data\.options cannot hold 'split'"),
+        ({"options": {"drop_lables": True}}, r"cannot be loaded: .*drop_lables"),
     ],
 )
 def test_messages(data, message, tmp_path, image_folder, build):
