@@ -74,7 +74,9 @@ class RunFolder:
         return self.recipe.exists() or any(self.path.glob("checkpoint-*"))
 
     def claim(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready, or refuse: a run is never overwritten unless asked.
+        """Make sure that a run may be written here: one that is there is never replaced unless asked.
+
+        What is to be replaced stays until `clear`: a recipe that turns out to be wrong must not cost it.
 
         Raises:
             RunFolderError: Another run is in it, nothing to resume is in it, or it cannot be written.
@@ -83,15 +85,13 @@ class RunFolder:
             raise RunFolderError(
                 "there is no run to resume", where=str(self.path), todo="Leave --resume out to start one."
             )
-        if self.has_run() and not resume:
-            if not overwrite:
-                raise RunFolderError(
-                    "another run is in this folder",
-                    where=str(self.path),
-                    todo="Go on with it by --resume, replace it by --overwrite, "
-                    "or choose another one by training.output_dir=FOLDER.",
-                )
-            self._clear()
+        if self.has_run() and not resume and not overwrite:
+            raise RunFolderError(
+                "another run is in this folder",
+                where=str(self.path),
+                todo="Go on with it by --resume, replace it by --overwrite, "
+                "or choose another one by training.output_dir=FOLDER.",
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -107,7 +107,7 @@ class RunFolder:
                 todo="Choose another one by training.output_dir=FOLDER.",
             )
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Delete what a run writes, and nothing else: the folder may hold notes of the user's."""
         for folder in [self.best, self.baseline, self.path / "predictions", *self.path.glob("checkpoint-*")]:
             shutil.rmtree(folder, ignore_errors=True)

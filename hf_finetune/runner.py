@@ -110,6 +110,8 @@ def _run(
     prepared = prepare(recipe, trust_remote_code=trust_remote_code)
     resume_from = _find_checkpoint(prepared, folder, resume)
     if is_first_process():
+        if not resume:
+            folder.clear()
         folder.recipe.write_text(prepared.recipe.to_yaml(), encoding="utf-8")
         inputs = describe_inputs(prepared.recipe, prepared.splits, prepared.parts.args)
         write_json(folder.environment, describe_environment(recipe.source) | inputs)

@@ -26,6 +26,8 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path):
     notes = tmp_path / "my notes.txt"
     notes.write_text("keep me")
     folder.claim(resume=False, overwrite=True)
+    assert folder.recipe.exists(), "claiming must not cost the old run"
+    folder.clear()
     assert [path.name for path in tmp_path.iterdir()] == ["my notes.txt"]
 
 
