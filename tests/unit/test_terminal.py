@@ -458,10 +458,20 @@ def fit_a_line(folder: Path, console: Console, **options):
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
     args = TrainingArguments(
-        str(folder), max_steps=8, logging_steps=1, eval_strategy="steps", eval_steps=4, save_steps=4, seed=3,
-        per_device_train_batch_size=4, report_to="none", disable_tqdm=True, use_cpu=True, metric_for_best_model="loss",
+        str(folder),
+        max_steps=8,
+        logging_steps=1,
+        eval_strategy="steps",
+        eval_steps=4,
+        save_steps=4,
+        metric_for_best_model="loss",
+        per_device_train_batch_size=4,
+        seed=3,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
         dataloader_pin_memory=False,
-    )  # fmt: skip
+    )
     rows = [{"x": torch.tensor([float(i)]) / 16, "labels": torch.tensor([2.0 * i / 16])} for i in range(16)]
     progress = TerminalProgress(console=console)
     trainer = Trainer(
