@@ -205,9 +205,15 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     with args.main_process_first():  # the other processes then find it cached
         splits = build_datasets(recipe, task, processor, seed=args.seed)
     labels = splits.labels
-    check_batch_size(splits, args.train_batch_size * args.world_size, where=recipe.where("training"))
+    check_batch_size(
+        splits,
+        args.train_batch_size * args.world_size,
+        where=recipe.where("training.per_device_train_batch_size"),
+    )
     for note in splits.notes:
         logger.info(note)
+    for name, rows in splits.dropped.items():
+        logger.warning("%s: %d unusable rows dropped, such as row %d: %s", name, len(rows), *rows[0])
     specs = recipe.metrics or tuple(task.default_metrics(labels.problem_type))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
     training |= _choose_best_by(metrics, recipe, args)
