@@ -27,9 +27,13 @@ class Axis:
         """Return round values on the axis, about `count` of them."""
         if not self.is_log:
             return nice_ticks(self.low, self.high, count)
-        powers = nice_ticks(math.log10(self.low), math.log10(self.high), count)
-        whole = [10.0**p for p in powers if p == int(p)]
-        return whole if len(whole) > 1 else nice_ticks(self.low, self.high, count)
+        exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            ticks = [float(f"{d}e{exponent}") for exponent in exponents for d in digits]
+            inside = [tick for tick in ticks if self.low <= tick <= self.high]
+            if len(inside) <= count + 2:
+                return inside
+        return inside[:: math.ceil(len(inside) / count)]
 
 
 def fit_axis(values: Sequence[float]) -> Axis:
@@ -40,7 +44,7 @@ def fit_axis(values: Sequence[float]) -> Axis:
     """
     low, high = min(values), max(values)
     middle = sorted(values)[len(values) // 2]
-    if low > 0 and high > 40 * middle:
+    if low > 0 and high > 12 * middle:
         return Axis(low=low / 1.2, high=high * 1.2, is_log=True)
     axis = pad_axis(values)
     if low >= 0:

@@ -90,10 +90,23 @@ def test_ticks_are_round_and_inside(low, high):
     assert 1 <= len(ticks) <= 11
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.2, 7, [0.2, 0.5, 1, 2, 5]),
+        (0.02, 30, [0.03, 0.1, 0.3, 1, 3, 10, 30]),
+        (1e-5, 3, [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1]),
+        (1e-300, 1e300, [1e-300, 1e-179, 1e-58, 1e63, 1e184]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(low, high, ticks):
+    assert Axis(low=low, high=high, is_log=True).ticks() == ticks
+
+
 def test_an_axis_of_shares_ends_at_one_and_of_losses_at_zero():
     assert fit_axis([0.5, 0.999]).high == 1.0
     assert fit_axis([0.001, 5.0]).low == 0.0
-    assert not fit_axis([1.0, 30.0]).is_log
+    assert not fit_axis([1.0, 10.0, 30.0]).is_log
     assert fit_axis([1.0] * 50 + [1000.0]).is_log
     assert Axis(low=1, high=100, is_log=True).at(10) == pytest.approx(0.5)
 
