@@ -49,9 +49,9 @@ class Metric(ABC):
         result_name: What its result is called; None for the name in the recipe.
         is_scalar: Whether `compute` returns a number, or numbers by name, that can be logged and can choose
             the best model.
+        has_many_results: Whether these are numbers by name, `<metric>_<name>` each; None when not known.
 
     Example:
-
         @METRICS.register("error_rate")
         class ErrorRate(Metric):
             greater_is_better = False
@@ -71,6 +71,7 @@ class Metric(ABC):
     greater_is_better: bool | None = None
     result_name: str | None = None
     is_scalar: bool = True
+    has_many_results: bool | None = False
 
     @abstractmethod
     def update(self, reduced: Mapping[str, Array], labels: Array) -> None:

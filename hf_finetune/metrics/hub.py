@@ -93,6 +93,8 @@ def build_hub_metric(
 class HubMetric(Metric):
     """A module of the Hub, fed as `evaluate` feeds one.
 
+    A module that returns one value has one result; whether it does shows at the first `compute`.
+
     Args:
         script: The module's file.
         path: The Space it comes from, for messages.
@@ -105,6 +107,8 @@ class HubMetric(Metric):
     Raises:
         OptionError: It needs packages that are not here, more inputs than two, or has no such option.
     """
+
+    has_many_results = None
 
     def __init__(
         self,

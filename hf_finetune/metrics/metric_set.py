@@ -38,7 +38,7 @@ class MetricSet:
         metrics: In the order of the recipe.
 
     Attributes:
-        names: Of the results that are numbers: these are logged and can choose the best model.
+        names: Of the metrics whose results are numbers: these are logged and can choose the best model.
     """
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
@@ -80,21 +80,17 @@ class MetricSet:
         """Return which way a result is better.
 
         Args:
-            name: "loss", or a result's name; with or without "eval_" or "eval_<split>_" before it.
+            name: "loss" or that of a result, with or without "eval_" before it.
             where: Place of the name in the recipe, for the message.
 
         Raises:
             UserError: No metric has this result, or which way is better is not known.
         """
-        known = {**self._metrics, "loss": None}
         plain = name.removeprefix("eval_")
-        starts = [key for key in known if plain.startswith(f"{key}_")]  # a metric with several results
-        ends = [key for key in known if plain.endswith(f"_{key}")]  # one of several evaluation sets
-        found = plain if plain in known else max(starts, key=len, default=max(ends, key=len, default=None))
-        if found == "loss":
+        if plain == "loss":
             return False
-        metric = known.get(found) if found else None
-        if metric is None or not metric.is_scalar:
+        metric = self._find(plain)
+        if metric is None:
             choice = ["loss", *self.names]
             near = difflib.get_close_matches(plain, choice, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
@@ -110,6 +106,16 @@ class MetricSet:
                 todo="Say greater_is_better: true or false beside the metric.",
             )
         return metric.greater_is_better
+
+    def _find(self, result: str) -> Metric | None:
+        """Return the metric that gives a result."""
+        for name in self.names:
+            metric = self._metrics[name]
+            is_own = result == name and metric.has_many_results is not True
+            is_one_of_many = result.startswith(f"{name}_") and metric.has_many_results is not False
+            if is_own or is_one_of_many:
+                return metric
+        return None
 
     def _put(self, name: str, value: Any, scores: dict[str, float]) -> None:
         if isinstance(value, Mapping):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from typing import IO, Any, TypeAlias
+from collections.abc import Iterator
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class PairCounts:
     """
 
     _SHIFT = 2**32
-    _MAX_PENDING = 2**16
+    _MAX_PENDING = 2**14
 
     def __init__(self) -> None:
         self._codes = np.empty(0, dtype=np.int64)  # reference * 2^32 + prediction, sorted
@@ -91,36 +92,49 @@ class Spool:
 
     Args:
         folder: A folder on the disk that takes the file.
+
+    Attributes:
+        row_shape: Of each row; known after the first.
     """
 
+    PART_ROWS = 2**14
+
     def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._file: IO[bytes] | None = None
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by __del__
         self._dtype: np.dtype[Any] = np.dtype(np.float64)
-        self._row_shape: tuple[int, ...] = ()
+        self._num_rows = 0
+        self.row_shape: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return self._num_rows
 
     def append(self, rows: Array) -> None:
         """Add rows; all have the type and shape of the first."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # closed by `clear`
-            self._dtype, self._row_shape = rows.dtype, rows.shape[1:]
-        if rows.shape[1:] != self._row_shape:
-            raise ValueError(f"a row of shape {rows.shape[1:]} after rows of shape {self._row_shape}")
+        if not self._num_rows:
+            self._dtype, self.row_shape = rows.dtype, rows.shape[1:]
+        if rows.shape[1:] != self.row_shape:
+            raise ValueError(f"a row of shape {rows.shape[1:]} after rows of shape {self.row_shape}")
         self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
+        self._num_rows += len(rows)
 
-    def read(self) -> Array:
-        """Return all rows, mapped from the file; an empty array when there are none."""
-        if self._file is None or not self._file.tell():
-            return np.empty((0, *self._row_shape), dtype=self._dtype)
+    def read_parts(self) -> Iterator[Array]:
+        """Return the rows, some thousand at a time: mapped from the file, so that a column costs a column."""
+        if self._num_rows:
+            rows = self._map("r").reshape(-1, *self.row_shape)
+            for start in range(0, self._num_rows, self.PART_ROWS):
+                yield rows[start : start + self.PART_ROWS]
+
+    def sort(self) -> Array:
+        """Sort numbers where they lie, and return them as they lie."""
+        numbers = self._map("r+")
+        numbers.sort()
+        return numbers
+
+    def _map(self, mode: Literal["r", "r+"]) -> Array:
         self._file.flush()
-        flat: Array = np.memmap(self._file, dtype=self._dtype, mode="r")
-        return flat.reshape(-1, *self._row_shape)
-
-    def clear(self) -> None:
-        """Forget all rows and give their room back."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        mapped: Array = np.memmap(self._file, dtype=self._dtype, mode=mode)
+        return mapped.view(np.ndarray)
 
     def __del__(self) -> None:
-        self.clear()
+        if hasattr(self, "_file"):  # not where the folder could not take a file
+            self._file.close()

@@ -2,7 +2,8 @@
 
 `evaluate.Metric` writes every row to a file and reads all of them back at the end. The metrics here need far
 less: a few counts, whatever the number of rows. They override `add_batch` and `compute`, so there is no cache
-file, no lock, and nothing a second process could collide with. `roc_auc` alone needs every score (`Spool`).
+file, no lock, and nothing a second process could collide with. `roc_auc` alone needs every score, and keeps
+them on the disk (`Spool`).
 
 Shapes: B rows of a batch, N targets that count, C classes or labels, * any further axes (tokens).
 """

@@ -135,15 +135,16 @@ def test_which_way_is_better() -> None:
     classes = build_metrics([Spec("accuracy"), Spec("f1"), Spec("top_k_accuracy", {"k": 2})], Space())
     assert classes.greater_is_better("accuracy")
     assert classes.greater_is_better("eval_top_2_accuracy")
-    assert classes.greater_is_better("eval_night_f1")
     assert not classes.greater_is_better("eval_loss")
-    assert not classes.greater_is_better("eval_night_loss")
+    assert not classes.greater_is_better("loss")
     numbers = build_metrics([Spec("mse"), Spec("mae")], Space(REGRESSION, 1))
     assert not numbers.greater_is_better("mse")
     assert not numbers.greater_is_better("eval_mae")
 
 
-@pytest.mark.parametrize("name", ["acc", "confusion_matrix", "eval_f1", "", "runtime"])
+@pytest.mark.parametrize(
+    "name", ["acc", "confusion_matrix", "eval_f1", "", "runtime", "accuracy_macro", "top_1_accuracy"]
+)
 def test_what_cannot_choose_the_best_model(name: str) -> None:
     metrics = build_metrics([Spec("accuracy"), Spec("confusion_matrix")], Space())
     with pytest.raises(
@@ -240,6 +241,7 @@ class ErrorRate(Metric):
     """The example of `Metric`, with a second result."""
 
     greater_is_better = False
+    has_many_results = True
 
     def __init__(self, space: Space, *, in_percent: bool = False) -> None:
         if in_percent not in (True, False):
@@ -265,6 +267,8 @@ def test_a_metric_of_the_user_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert metrics.compute() == {"error_rate_share": 25.0, "error_rate_rows": 4.0}
     assert metrics.details() == {"error_rate_list": [1, 2]}
     assert metrics.greater_is_better("eval_error_rate_share") is False
+    with pytest.raises(UserError, match="no metric of the recipe gives a number 'error_rate'"):
+        metrics.greater_is_better("error_rate")
     with pytest.raises(
         UserError, match=r"metrics.0\]: the metric 'error_rate': in_percent must be true or false"
     ):
@@ -276,5 +280,7 @@ def test_a_metric_of_the_user_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_direction_is_asked_for() -> None:
     metrics = build_metrics([], Space())
     undecided = type(metrics)({"odd": type("Odd", (ErrorRate,), {"greater_is_better": None})(Space())})
-    with pytest.raises(UserError, match=r"not known which way 'eval_odd' is better. Say greater_is_better"):
-        undecided.greater_is_better("eval_odd")
+    with pytest.raises(
+        UserError, match=r"not known which way 'eval_odd_share' is better. Say greater_is_better"
+    ):
+        undecided.greater_is_better("eval_odd_share")

@@ -185,3 +185,4 @@ def test_the_direction_must_be_said(cache: Path) -> None:
     publish(cache, COMMIT)
     with pytest.raises(UserError, match="Say greater_is_better"):
         build().greater_is_better("share_right")
+    assert build(greater_is_better=True).greater_is_better("eval_share_right_top") is True  # if it has many
