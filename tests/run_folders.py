@@ -175,7 +175,7 @@ def make_digits_run(
             "samples_per_second": 1384.6,
             "updates": updates,
             "num_parameters": 139_402,
-            "num_trainable": 139_402,
+            "num_trained": 139_402,
         },
         "baseline": None,
     }
@@ -346,7 +346,7 @@ def make_large_run(folder: Path, *, num_classes: int = 1000, num_entries: int = 
             "samples_per_second": 812.0,
             "updates": 10 * num_entries,
             "num_parameters": 86_567_656,
-            "num_trainable": 86_567_656,
+            "num_trained": 86_567_656,
         },
         "baseline": None,
     }

@@ -81,11 +81,11 @@ def format_compact(value: float) -> str:
     """Format a tick of an axis in as few characters as it takes.
 
     Example:
-        >>> [format_compact(x) for x in (0.0, 0.25, 5e-05, 1500.0, 20000.0, 3e6, -2.0)]
-        ['0', '0.25', '5e-5', '1500', '20k', '3M', '-2']
+        >>> [format_compact(x) for x in (0.0, 0.25, 0.005, 1500.0, 20000.0, 3e6, -2.0)]
+        ['0', '0.25', '5e-3', '1500', '20k', '3M', '-2']
     """
     size = abs(value)
-    if size >= 1e12 or 0 < size < 1e-3:
+    if size >= 1e12 or 0 < size < 1e-2:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     scales = ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"), (0.0, 1.0, ""))

@@ -18,7 +18,7 @@ __all__ = ["ClassScore", "Confusion", "Pair", "build_confusion", "class_names", 
 Counts = npt.NDArray[np.int64]
 
 MAX_TABLE_CLASSES = 16
-MAX_PAIRS = 20
+MAX_PAIRS_BESIDE_TABLE, MAX_PAIRS = 10, 20
 MAX_HEAT_SIDE = 250
 HEAT_RIGHT, HEAT_WRONG = (59, 130, 206), (222, 108, 32)
 
@@ -102,7 +102,7 @@ def build_confusion(record: RunRecord) -> Confusion | None:
         num_rows=int(counts.sum()),
         num_right=int(counts.trace()),
         cells=_cells(counts) if is_small else [],
-        pairs=_pairs(counts, names),
+        pairs=_pairs(counts, names)[: MAX_PAIRS_BESIDE_TABLE if is_small else MAX_PAIRS],
         heat_map=None if is_small else _heat_map(counts),
         per_class=per_class
         if is_small

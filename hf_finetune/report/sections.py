@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from hf_finetune.formatting import (
@@ -83,13 +84,21 @@ def build_headline(record: RunRecord) -> Headline:
     at = f", update {format_number(int(step))}" if step is not None else ""
     return Headline(
         task=str(task.get("name", "") if isinstance(task, Mapping) else task),
-        checkpoint=str(record.lookup("model.checkpoint", "")),
-        data=" ".join(str(record.lookup(key, "")) for key in ("data.path", "data.name")).strip(),
+        checkpoint=_shorten(record.lookup("model.checkpoint")),
+        data=" ".join(
+            filter(None, (_shorten(record.lookup(f"data.{key}")) for key in ("path", "name", "data_dir")))
+        ),
         metric=format_name(metric) if has_value else "",
         value=format_number(value) if has_value else "",
         place=f"{split} split{at}" if has_value else "",
         is_final=bool(best),
     )
+
+
+def _shorten(name: Any) -> str:
+    """Keep the end of a path on this machine; the whole one stands in the recipe."""
+    text = str(name) if name is not None else ""
+    return "/".join(PurePath(text).parts[-2:]) if PurePath(text).is_absolute() else text
 
 
 def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
@@ -195,7 +204,7 @@ def build_speed(record: RunRecord) -> list[tuple[str, str]]:
         facts.append(
             ("evaluation throughput", f"{format_rate(evaluated[len(evaluated) // 2])} samples/s (median)")
         )
-    total, trained = as_finite(train.get("num_parameters")), as_finite(train.get("num_trainable"))
+    total, trained = as_finite(train.get("num_parameters")), as_finite(train.get("num_trained"))
     if total:
         facts.append(("parameters", format_number(int(total))))
     if total and trained is not None:

@@ -124,7 +124,7 @@ def test_without_a_test_split_it_says_so(tmp_path):
     run_folders.make_digits_run(tmp_path, has_test=False, has_baseline=False)
     page = open_page(tmp_path)
     assert "There is no test split" in page.words
-    assert "wrong predictions on the eval split" in page.words
+    assert "All wrong predictions on the eval split, the surest first" in page.words
     assert "random weights" not in page.words
 
 
@@ -171,7 +171,7 @@ ODD_SCORES = [
         "train": {"runtime_s": "NaN"},
     },
     {
-        "train": {"runtime_s": float("inf"), "num_parameters": 0, "num_trainable": 0, "updates": "many"},
+        "train": {"runtime_s": float("inf"), "num_parameters": 0, "num_trained": 0, "updates": "many"},
         "test": {"a": 1},
     },
 ]
@@ -231,6 +231,12 @@ def test_a_thousand_classes_and_a_hundred_thousand_entries(tmp_path):
     norm = next(chart for chart in small if chart.title == "Gradient norm")
     assert norm.is_log
     assert max(value for line in norm.lines for _, value in line.data) > 100  # spikes outlive the thinning
+
+
+def test_paths_of_this_machine_are_short_in_the_headline(run_folder):
+    data = "{path: imagefolder, data_dir: /home/me/pictures/cats}"
+    (run_folder / "recipe.yaml").write_text(f"model: {{checkpoint: /home/me/models/small}}\ndata: {data}\n")
+    assert "models/small on imagefolder pictures/cats" in open_page(run_folder).words
 
 
 def test_the_promise_of_the_recipe_is_compared(tmp_path):
