@@ -43,7 +43,6 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
     spec = recipe.data
     where = recipe.where("data.path")
     path = Path(spec.path).expanduser()
-    _refuse(recipe, ["streaming"], "here: rows are prepared once and read by their number")
     options: dict[str, Any] = {
         "name": spec.name,
         "data_dir": spec.data_dir,

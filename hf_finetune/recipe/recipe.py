@@ -131,11 +131,10 @@ class Recipe(Spec):
     @field_validator("training")
     @classmethod
     def _check_training(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        metrics, data = info.data.get("metrics"), info.data.get("data")
+        metrics = info.data.get("metrics")
         # the task's own metrics, and what the user's own give, are not known here
         names = [spec.name for spec in metrics] if metrics and info.data.get("imports") == () else None
-        is_streaming = data is not None and data.streaming
-        raise_findings(check_training(value, metrics=names, is_streaming=is_streaming))
+        raise_findings(check_training(value, metrics=names))
         return value
 
     @field_validator("early_stopping")

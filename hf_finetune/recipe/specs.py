@@ -204,9 +204,6 @@ class DataSpec(Spec):
     num_proc: Annotated[StrictInt, Field(ge=1)] | None = None
     """Processes that prepare the data."""
 
-    streaming: StrictBool = False
-    """Read while training instead of before; needs training.max_steps."""
-
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of datasets.load_dataset."""
 

@@ -17,22 +17,19 @@ __all__ = ["check_training", "choices_of", "unknown_training_key"]
 _KIND_WORDS = {"bool": "true or false", "str": "text", "list": "a list", "dict": "a mapping", "null": "null"}
 
 
-def check_training(
-    values: Mapping[str, Any], *, metrics: Collection[str] | None, is_streaming: bool
-) -> list[Finding]:
+def check_training(values: Mapping[str, Any], *, metrics: Collection[str] | None) -> list[Finding]:
     """Return everything that TrainingArguments or Trainer would refuse, or silently ignore.
 
     Args:
         values: Of `training:`.
         metrics: Names of the recipe's metrics; None when they are the task's or not known.
-        is_streaming: The data set has no length.
     """
     fields = training_fields()
     findings: list[Finding] = []
     for name, value in values.items():
         findings += _check_one(fields[name], value) if name in fields else [unknown_training_key(name)]
     wrong = {finding.path[0] for finding in findings}
-    return findings + check_combinations(values, wrong=wrong, metrics=metrics, is_streaming=is_streaming)
+    return findings + check_combinations(values, wrong=wrong, metrics=metrics)
 
 
 def unknown_training_key(name: str) -> Finding:

@@ -43,7 +43,7 @@ def own_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_combinations(
-    values: Mapping[str, Any], *, wrong: Collection[str], metrics: Collection[str] | None, is_streaming: bool
+    values: Mapping[str, Any], *, wrong: Collection[str], metrics: Collection[str] | None
 ) -> list[Finding]:
     """Return what does not go together.
 
@@ -51,7 +51,6 @@ def check_combinations(
         values: Of `training:`.
         wrong: Keys whose values are wrong by themselves.
         metrics: Names of the recipe's metrics; None when they are not known.
-        is_streaming: The data set has no length.
     """
     fields = training_fields()
     effective = {name: field.default for name, field in fields.items()} | own_defaults(values) | dict(values)
@@ -70,7 +69,6 @@ def check_combinations(
         _workers(get),
         _sharding(get),
         _metric(get, metrics),
-        _length(get, is_streaming),
     ]
     findings: list[Finding] = []
     for check in checks:
@@ -174,9 +172,3 @@ def _can_be_called(result: str, metric: str) -> bool:
     own = re.escape(metric.rpartition("/")[2].replace("-", "_"))
     pattern = re.sub(r"(?<=_)k(?=_|$)", r"\\d+", own)
     return re.search(rf"(^|_)({own}|{pattern})(_|$)", result) is not None
-
-
-def _length(get: _Get, is_streaming: bool) -> Iterator[Finding]:
-    if is_streaming and get("max_steps") < 1:
-        what = "a streamed data set (data.streaming: true) has no length, so the end must be given"
-        yield Finding(("max_steps",), what, "Write for example max_steps: 1000.")

@@ -161,10 +161,6 @@ def test_the_fingerprint_is_of_the_contents(tmp_path, labelled, build):
             r"recipe\.yaml:\d+:\d+: data\.revision means nothing for local files\. Take it",
         ),
         ({"path": "{root}/torn.csv", "data_dir": "x"}, r"data\.data_dir means nothing for a single file"),
-        (
-            {"streaming": True, "training": {"max_steps": 5}},
-            r"data\.streaming means nothing here: rows are prepared once",
-        ),
         ({"options": {"split": "train"}}, r"recipe\.yaml:\d+:\d+: data\.options cannot hold 'split'"),
         ({"options": {"drop_lables": True}}, r"cannot be loaded: .*drop_lables"),
     ],

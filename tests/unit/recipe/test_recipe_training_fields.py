@@ -37,7 +37,7 @@ def test_every_field_has_a_kind_and_takes_its_default() -> None:
         if field.name in UNUSABLE or field.default is dataclasses.MISSING:
             continue
         assert FIELDS[field.name].kinds, field.name
-        assert not check_training({field.name: field.default}, metrics=None, is_streaming=False), field.name
+        assert not check_training({field.name: field.default}, metrics=None), field.name
 
 
 def test_choices_are_those_of_the_enums() -> None:
@@ -62,7 +62,7 @@ def test_the_tables_name_fields_that_are_there_and_names_that_are_gone() -> None
 
 
 def is_refused_here(values: dict[str, Any]) -> bool:
-    return bool(check_training(values, metrics=None, is_streaming=False))
+    return bool(check_training(values, metrics=None))
 
 
 def is_refused_there(values: dict[str, Any], folder: Path) -> bool:
