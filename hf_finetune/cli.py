@@ -36,7 +36,10 @@ Overrides = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
 TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint or the data set.")
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="Run code that comes with the checkpoint or a metric of the Hub."
+    ),
 ]
 
 

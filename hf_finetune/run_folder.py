@@ -60,6 +60,11 @@ class RunFolder:
         """The run from random weights, when the recipe asks for one; only its log stays."""
         return self.path / "baseline"
 
+    @property
+    def baseline_log(self) -> Path:
+        """The log of the run from random weights."""
+        return self.path / "baseline.log.jsonl"
+
     def predictions(self, split: str) -> Path:
         """Every prediction on a split, as parquet."""
         return self.path / "predictions" / f"{split}.parquet"
@@ -111,7 +116,7 @@ class RunFolder:
         """Delete what a run writes, and nothing else: the folder may hold notes of the user's."""
         for folder in [self.best, self.baseline, self.path / "predictions", *self.path.glob("checkpoint-*")]:
             shutil.rmtree(folder, ignore_errors=True)
-        for file in [self.recipe, self.environment, self.log, self.scores, self.report]:
+        for file in [self.recipe, self.environment, self.log, self.baseline_log, self.scores, self.report]:
             file.unlink(missing_ok=True)
 
 

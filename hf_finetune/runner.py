@@ -304,7 +304,7 @@ def _run_baseline(prepared: Prepared, folder: RunFolder) -> dict[str, Any]:
     if is_first_process():
         shutil.rmtree(folder.baseline, ignore_errors=True)
     with TerminalProgress("baseline") as progress:
-        parts = _with_callbacks(own, progress, folder.path / "baseline.log.jsonl")
+        parts = _with_callbacks(own, progress, folder.baseline_log)
         scores = _finish(own, parts, prepared.engine(parts, None), RunFolder(folder.baseline), progress)
     if is_first_process():
         shutil.rmtree(folder.baseline)
