@@ -1,14 +1,30 @@
-"""Which process this is, and whether all that were asked for came up; known before torch is imported."""
+"""Which process this is, whether all came up, and how it is asked to stop; known before torch is imported."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-from hf_finetune.errors import HfFinetuneError
+from hf_finetune.errors import UserError
 
-__all__ = ["ASKED", "is_first_process", "require_world_size"]
+__all__ = [
+    "ASKED",
+    "follow_launcher",
+    "is_first_process",
+    "is_heard",
+    "require_world_size",
+    "signal_of",
+    "stop_on_signals",
+]
 
 ASKED = "HF_FINETUNE_NUM_PROCESSES"
+"""Set by `launch` for the processes it starts."""
+
+STDIN = 0
 
 
 def is_first_process() -> bool:
@@ -16,12 +32,75 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_heard() -> bool:
+    """Whether an error should be printed: `launch` shows that of the process that failed first, only."""
+    return is_first_process() or ASKED in os.environ
+
+
 def require_world_size(num_processes: int) -> None:
-    """Check that as many processes came up as were asked for: a launcher that starts fewer says nothing.
+    """Check that as many processes came up as were asked for: a launcher that connects fewer says nothing.
+
+    Args:
+        num_processes: Those that are connected.
 
     Raises:
-        HfFinetuneError: The number differs.
+        UserError: The number differs.
     """
-    asked = int(os.environ.get(ASKED, num_processes))
-    if asked != num_processes:
-        raise HfFinetuneError(f"{asked} processes were asked for, but {num_processes} came up")
+    env = os.environ
+    asked = env.get(ASKED) or env.get("WORLD_SIZE")
+    if asked is None and "ACCELERATE_MIXED_PRECISION" in env and "MASTER_ADDR" in env:
+        # accelerate 1.15 sets an address for several processes, then starts one for --cpu --num_processes N
+        asked = "several"
+    if asked is not None and asked != str(num_processes):
+        raise UserError(
+            f"{asked} processes were asked for, but {num_processes} came up",
+            todo="Use `hf-finetune run RECIPE --processes N`; or, where there is no GPU, "
+            "`ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes N -m hf_finetune run RECIPE`.",
+        )
+
+
+def follow_launcher() -> None:
+    """Stop as SIGTERM does when `launch` is gone, however it ended: it holds the other end of standard input."""
+    if ASKED not in os.environ:
+        return
+
+    def wait() -> None:
+        while os.read(STDIN, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="follow-launcher", daemon=True).start()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[list[int]]:
+    """Let SIGTERM raise KeyboardInterrupt inside, as Ctrl-C does; yield the signals that came.
+
+    The engines listen for themselves while they train. Processes forked inside die of a signal without a
+    word, as they would in a program that does not listen.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may set handlers
+        return
+    owner = os.getpid()
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        received.append(signum)
+        raise KeyboardInterrupt(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def signal_of(stop: KeyboardInterrupt) -> int:
+    """Return the signal that raised it."""
+    return int(stop.args[0]) if stop.args else int(signal.SIGINT)
