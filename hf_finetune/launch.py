@@ -53,7 +53,7 @@ def launch(words: Sequence[str], *, num_processes: int) -> int:
             f"--processes {num_processes}: a launcher has started this process already",
             todo="Leave --processes out, and give the launcher the number.",
         )
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not in its __all__
 
     # where the processes meet: held open here from the start, no other run can take the port in between
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -128,7 +128,7 @@ def _wait(children: Sequence[Child]) -> int | None:
     failed: int | None = None
     deadline = float("inf")
     is_asked = False
-    while any([child.poll() is None for child in children]):
+    while None in [child.poll() for child in children]:
         if failed is None:
             failed = _first_failed(children)
             if failed is not None:

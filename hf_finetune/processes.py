@@ -54,13 +54,13 @@ def require_world_size(num_processes: int) -> None:
     if asked is not None and asked != str(num_processes):
         raise UserError(
             f"{asked} processes were asked for, but {num_processes} came up",
-            todo="Use `hf-finetune run RECIPE --processes N`; or, where there is no GPU, "
-            "`ACCELERATE_USE_CPU=1 accelerate launch --multi_gpu --num_processes N -m hf_finetune run RECIPE`.",
+            todo="Use `hf-finetune run RECIPE --processes N`; or, without a GPU, ACCELERATE_USE_CPU=1 with "
+            "`accelerate launch --multi_gpu --num_processes N -m hf_finetune run RECIPE`.",
         )
 
 
 def follow_launcher() -> None:
-    """Stop as SIGTERM does when `launch` is gone, however it ended: it holds the other end of standard input."""
+    """Stop as after SIGTERM when `launch` is gone, however it ended: it holds the other end of our stdin."""
     if ASKED not in os.environ:
         return
 

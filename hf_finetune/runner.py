@@ -14,11 +14,11 @@ from transformers import EarlyStoppingCallback, TrainerState, TrainingArguments,
 
 from hf_finetune.arguments import build_arguments, fill_defaults, output_folder
 from hf_finetune.data import Splits, build_datasets, check_batch_size
+from hf_finetune.endings import explain_endings
 from hf_finetune.engines import ENGINES, Engine, checkpoint
 from hf_finetune.engines.evaluation import evaluate as score
 from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Guard, Ingredients
-from hf_finetune.endings import explain_endings
 from hf_finetune.environment import describe_environment, describe_inputs, list_loose_revisions
 from hf_finetune.errors import DataError, RunFolderError
 from hf_finetune.losses import build_loss
@@ -105,8 +105,8 @@ def run(
 def _run(
     recipe: Recipe, folder: RunFolder, *, resume: bool | Path, overwrite: bool, trust_remote_code: bool
 ) -> Result:
-    if is_first_process():
-        folder.claim(resume=bool(resume), overwrite=overwrite)
+    # by every process: the others would wait for one that is refused alone
+    folder.claim(resume=bool(resume), overwrite=overwrite)
     prepared = prepare(recipe, trust_remote_code=trust_remote_code)
     resume_from = _find_checkpoint(prepared, folder, resume)
     if is_first_process():
@@ -130,7 +130,7 @@ def _run(
 
 
 def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
-    """Find everything that can be wrong before any training step: the last try is one batch through the model.
+    """Find everything that can be wrong before any training step; last, one batch goes through the model.
 
     Returns:
         What would be trained, a line each.
