@@ -196,7 +196,7 @@ def _quiet_libraries() -> None:
 
 
 def _give_resume_a_value(words: Sequence[str]) -> list[str]:
-    """Let `--resume` stand alone, as in `run r.yaml --resume`: an option has a value or is a flag, not both."""
+    """Let `--resume` stand alone: to Typer an option has a value or is a flag, never both."""
     given = list(words)
     for i, word in enumerate(given):
         if word == "--resume":

@@ -42,7 +42,7 @@ def build_model(
 
     Raises:
         HubError: The Hub cannot be reached, does not know the checkpoint or does not let us in.
-        ModelError: The checkpoint is of another architecture, or a name in `freeze` or `peft` matches nothing.
+        ModelError: The checkpoint is of another architecture, or `freeze` or `peft` matches nothing.
     """
     spec = recipe.model
     auto_class = getattr(transformers, task.auto_model)
@@ -147,8 +147,8 @@ def _name_new_layers(model: nn.Module, info: dict[str, Any], recipe: Recipe) -> 
     body_new = sum(sizes.get(name, 0) for name in missing if name.startswith(body))
     if body_new > body_total / 2:
         raise ModelError(
-            f"{recipe.model.checkpoint} does not fit {type(model).__name__}: {body_new:,} of the {body_total:,} "
-            f"parameters below its head are not in the checkpoint (such as {missing[0]})",
+            f"{recipe.model.checkpoint} does not fit {type(model).__name__}: {body_new:,} of the "
+            f"{body_total:,} parameters below its head are not in the checkpoint (such as {missing[0]})",
             where=recipe.where("model.checkpoint"),
             todo="Use a checkpoint of this architecture, or say model.from_scratch: true.",
         )

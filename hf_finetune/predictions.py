@@ -56,7 +56,11 @@ class PredictionWriter:
             self._writer = pq.ParquetWriter(self._part, table.schema)
         self._writer.write_table(table.cast(self._writer.schema))
         for i in np.flatnonzero(badness > 0):
-            entry = (float(badness[i]), -columns["row"][i], {name: values[i] for name, values in columns.items()})
+            entry = (
+                float(badness[i]),
+                -columns["row"][i],
+                {name: values[i] for name, values in columns.items()},
+            )
             (heapq.heappush if len(self.worst) < MAX_WORST else heapq.heappushpop)(self.worst, entry)
         self.num_rows += num_new
 
@@ -115,7 +119,12 @@ def write_worst(
     rows = [entry for _, _, entry in sorted(worst, key=lambda item: item[:2], reverse=True)]
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist([{**row, "image": _png(thumbnail(rows_of_split[row["row"]]))} for row in rows]), path)
+        pq.write_table(
+            pa.Table.from_pylist(
+                [{**row, "image": _png(thumbnail(rows_of_split[row["row"]]))} for row in rows]
+            ),
+            path,
+        )
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import functools
 import http.server
 import json
+import os
 import shutil
 import threading
 

@@ -14,7 +14,10 @@ from hf_finetune import cli
         (["run", "--resume", "r.yaml"], ["run", "--resume=last", "r.yaml"]),
         (["run", "r.yaml", "--resume", "--overwrite"], ["run", "r.yaml", "--resume=last", "--overwrite"]),
         (["run", "r.yaml", "--resume", "a.b=1"], ["run", "r.yaml", "--resume=last", "a.b=1"]),
-        (["run", "r.yaml", "--resume", "runs/a/checkpoint-5"], ["run", "r.yaml", "--resume", "runs/a/checkpoint-5"]),
+        (
+            ["run", "r.yaml", "--resume", "runs/a/checkpoint-5"],
+            ["run", "r.yaml", "--resume", "runs/a/checkpoint-5"],
+        ),
     ],
 )
 def test_resume_may_stand_alone(words, expected):
@@ -31,7 +34,9 @@ def test_the_children_are_not_told_to_launch_again(given):
 
 
 def run_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -65,6 +70,8 @@ def test_a_schema_check_imports_nothing_heavy():
 
 
 def test_an_unknown_option_ends_with_2():
-    done = subprocess.run([sys.executable, "-m", "hf_finetune", "run", "--wat"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "hf_finetune", "run", "--wat"], capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "--wat" in done.stderr

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from hf_finetune.augment import AUGMENTATIONS
 from hf_finetune.engines import ENGINES
+from hf_finetune.errors import UserError
 from hf_finetune.losses import LOSSES
 from hf_finetune.metrics import METRICS
 from hf_finetune.recipe import load_recipe
@@ -73,6 +74,16 @@ def test_an_augmentation_is_a_pure_function_of_row_and_generator(name):
     assert changed, "it never changes anything"
 
 
+def build_if_it_fits(registry, name, options, kind):
+    """Build a thing for these labels; None where it says itself that it is not for them."""
+    try:
+        return registry.build(name, options, SPACES[kind])
+    except UserError as error:
+        if "regression" in str(error) or "label" in str(error):
+            return None
+        raise
+
+
 def perfect(kind: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return predictions that are right in every row, and the labels."""
     rng = np.random.default_rng(1)
@@ -91,10 +102,8 @@ def perfect(kind: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
 def test_a_metric_scores_a_perfect_prediction_as_perfect(name, kind):
     options = {"average": "macro"} if name in ("f1", "precision", "recall") else {}
     options |= {"k": 2} if name == "top_k_accuracy" else {}
-    try:
-        metric = METRICS.build(name, options, SPACES[kind])
-    except Exception as error:
-        assert "regression" in str(error) or "label" in str(error), error
+    metric = build_if_it_fits(METRICS, name, options, kind)
+    if metric is None:
         return
     reduced, labels = perfect(kind)
     for part in range(0, 40, 7):
@@ -111,10 +120,8 @@ def test_a_metric_scores_a_perfect_prediction_as_perfect(name, kind):
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_a_loss_adds_up_over_micro_batches(name, kind):
     """The sum over the micro-batches of a window is the loss of the window, and it has a finite gradient."""
-    try:
-        loss = LOSSES.build(name, {}, SPACES[kind])
-    except Exception as error:
-        assert "label" in str(error) or "regression" in str(error), error
+    loss = build_if_it_fits(LOSSES, name, {}, kind)
+    if loss is None:
         return
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(11, SPACES[kind].num_labels, generator=generator, dtype=torch.float64)
@@ -123,7 +130,8 @@ def test_a_loss_adds_up_over_micro_batches(name, kind):
     num = labels.numel()
 
     def of(part: slice) -> torch.Tensor:
-        return loss(ImageClassifierOutput(logits=logits[part]), labels[part], inputs={}, num_items_in_batch=num)
+        outputs = ImageClassifierOutput(logits=logits[part])
+        return loss(outputs, labels[part], inputs={}, num_items_in_batch=num)
 
     whole = of(slice(0, 11))
     assert torch.isfinite(whole)

@@ -13,7 +13,8 @@ ANIMALS = LabelSpace(problem_type="single_label_classification", names=("cat", "
 
 def batch(probabilities, labels):
     probabilities = np.asarray(probabilities, dtype=np.float32)
-    return {"prediction": probabilities.argmax(1), "probabilities": probabilities, "labels": np.asarray(labels)}
+    reduced = {"prediction": probabilities.argmax(1), "probabilities": probabilities}
+    return {**reduced, "labels": np.asarray(labels)}
 
 
 def test_batches_become_one_table_with_class_names(tmp_path):
@@ -70,7 +71,11 @@ def test_regression_keeps_numbers_and_ranks_by_distance(tmp_path):
 
 
 def test_an_error_leaves_no_half_table(tmp_path):
-    with pytest.raises(RuntimeError), PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
-        writer(batch([[1.0, 0.0, 0.0]], [0]))
-        raise RuntimeError
+    def fail_after_a_batch():
+        with PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
+            writer(batch([[1.0, 0.0, 0.0]], [0]))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after_a_batch()
     assert list(tmp_path.iterdir()) == []

@@ -92,9 +92,7 @@ def test_refused_with_the_reason_and_the_way_on(values, key):
 
 def test_every_refused_key_is_named_at_once():
     with pytest.raises(CheckpointError) as caught:
-        require_same_run(
-            STAMP, changed(recipe__training__seed=1, recipe__training__optim="sgd"), where="c"
-        )
+        require_same_run(STAMP, changed(recipe__training__seed=1, recipe__training__optim="sgd"), where="c")
     assert "training.seed" in str(caught.value)
     assert "training.optim" in str(caught.value)
 

@@ -10,7 +10,7 @@ def test_a_run_is_never_overwritten_unless_asked(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.claim(resume=False, overwrite=False)
     folder.recipe.write_text("task: x\n")
-    with pytest.raises(RunFolderError, match="another run is in this folder.*--resume.*--overwrite"):
+    with pytest.raises(RunFolderError, match=r"another run is in this folder.*--resume.*--overwrite"):
         folder.claim(resume=False, overwrite=False)
     assert folder.recipe.exists()
     folder.claim(resume=True, overwrite=False)
