@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,20 @@ def finish(child: subprocess.Popen[str]) -> Outcome:
 def run(words: list[str], cwd: Path, **options: Any) -> Outcome:
     """Run the command to its end."""
     return finish(start(words, cwd, **options))
+
+
+@contextmanager
+def logging_like_the_command() -> Iterator[None]:
+    """Let the command set up logging as in a process of its own, and forget it afterwards."""
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, []
+    level, own = root.level, logging.getLogger("hf_finetune").level
+    try:
+        yield
+    finally:
+        root.handlers = before
+        root.setLevel(level)
+        logging.getLogger("hf_finetune").setLevel(own)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
