@@ -345,7 +345,7 @@ def test_an_exception_gives_the_terminal_back(sessions):
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    # datasets 5.2 replaces os.environ by a copy when it maps in several processes; rich keeps the one it first saw
+    # datasets 5.2 puts a copy in the place of os.environ when several processes map; rich keeps the first
     monkeypatch.setattr(SteadyConsole, "_environ", os.environ)
     console, clock = SteadyConsole(file=TerminalFile(), force_terminal=True), Clock()
     progress = TerminalProgress(console=console, clock=clock)
