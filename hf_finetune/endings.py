@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +33,8 @@ def explain_endings(run_folder: Path) -> Iterator[None]:
         raise Interrupted(signal_of(stop), str(saved[-1]) if saved else None) from None
     except Exception as error:
         # safetensors, which is Rust, has an error of its own
-        if not is_disk_full(error) and f"(os error {errno.ENOSPC})" not in str(error):
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if not is_disk_full(OSError(int(number[1]), "") if number else error):
             raise
         file = getattr(error, "filename", None)
         saved = list_checkpoints(run_folder)

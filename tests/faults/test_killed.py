@@ -20,8 +20,8 @@ def kill_before_an_operation(words: list[str], cwd: Path, rng: random.Random, nu
     trace = cwd / "trace"
     trace.unlink(missing_ok=True)
     nth = rng.randrange(1, num_operations // 2)
-    fault = {"kind": "signal", "match": "run/", "nth": nth, "signals": [signal.SIGKILL], "trace": str(trace)}
-    done = command.run(words, cwd, fault=fault)
+    where = {"match": "run/", "removals": True, "nth": nth, "trace": str(trace)}
+    done = command.run(words, cwd, fault={"kind": "signal", "signals": [signal.SIGKILL], **where})
     if done.code == 0:
         return None
     assert done.code == -signal.SIGKILL, done.err

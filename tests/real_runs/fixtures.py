@@ -33,7 +33,7 @@ def unbroken(workshop: Path, recipe: str) -> Path:
     """Return the run folder of a real run that nothing interrupted; beside it `trace`, its file operations."""
     folder = workshop / "unbroken"
     if not folder.exists():
-        trace = {"kind": "none", "match": "run/", "trace": str(workshop / "trace")}
+        trace = {"kind": "none", "match": "run/", "removals": True, "trace": str(workshop / "trace")}
         done = command.run(["run", recipe], folder, fault=trace)
         assert done.code == 0, done.err
     return folder / "run"

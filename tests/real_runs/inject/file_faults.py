@@ -5,6 +5,7 @@ Rust open for themselves (pyarrow, safetensors).
 """
 
 import os
+import resource
 import sys
 
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -15,22 +16,25 @@ class Fault:
     """What happens at which operation.
 
     kind     "signal" sends `signals` to this process; "full" puts /dev/full where a file is about to be
-             written, so that the system itself says that no space is left; "none" only counts
+             written, so that the system itself says that no space is left; "limit" lets no file grow over
+             4 kB from then on; "none" only counts
     match    a part of the path
     nth      the operation on such a path, from 1
     trace    a file that gets a line for each of these operations
+    removals whether removals inside shutil.rmtree count, of whatever path: it names files without their folder
     """
 
-    def __init__(self, kind, match, nth=1, signals=(), trace=None):
+    def __init__(self, kind, match, nth=1, signals=(), trace=None, removals=False):
         self.kind, self.match, self.nth, self.signals = kind, match, nth, signals
+        self.removals = removals
         self.num_seen, self.owner = 0, os.getpid()
         self.trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if trace else None
 
     def see(self, event, args):
         paths = [os.fsdecode(path) for path in _paths_of(event, args)]
-        # shutil.rmtree names files relative to an open folder
-        is_removal = event == "os.remove" and args[1] != -1
-        if not paths or os.getpid() != self.owner or not (is_removal or any(self.match in p for p in paths)):
+        is_ours = any(self.match in path for path in paths)
+        is_removal = self.removals and event == "os.remove" and args[1] != -1
+        if os.getpid() != self.owner or not (is_ours or is_removal) or (self.kind == "full" and event != "open"):
             return
         self.num_seen += 1
         if self.trace is not None:
@@ -41,6 +45,8 @@ class Fault:
             if os.path.lexists(paths[0]):
                 os.remove(paths[0])
             os.symlink("/dev/full", paths[0])
+        elif self.kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         for signum in self.signals:
             os.kill(self.owner, signum)
 
@@ -85,3 +91,4 @@ class during:
 
     def __exit__(self, *error):
         _active.remove(self.fault)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
