@@ -16,10 +16,10 @@ FOLDER = Path(__file__).parent
 
 HEAD = """# Recipes
 
-Each file says in its first lines what it does and what it needs. `hf-finetune check RECIPE` finds everything
-that can be wrong with it before any training step; a word such as `training.learning_rate=3e-5` after it changes
-a value. Editors that speak YAML read `schema.json`, named in the first line of each recipe: they complete keys
-and mark mistakes.
+Each file says in its first lines what it does and what it needs. `hf-finetune check RECIPE` finds all
+that can be wrong with it before any training step; a word such as `training.learning_rate=3e-5` after it
+changes a value. Editors that speak YAML read `schema.json`, named in the first line of each recipe: they
+complete keys and mark mistakes.
 
 A path that begins with `./` or `../` is relative to the recipe's own file; `training.output_dir` to where the
 command runs.
