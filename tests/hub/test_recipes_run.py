@@ -1,4 +1,4 @@
-"""The recipes for the real Hub, as they are, against a hub on loopback that serves small things under their ids."""
+"""The recipes for the Hub, as they are, against one on loopback that serves small things under their ids."""
 
 from __future__ import annotations
 
