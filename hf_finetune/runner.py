@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, TrainerState, TrainingArguments, set_seed
 
 from hf_finetune.arguments import build_arguments, fill_defaults, output_folder
@@ -315,9 +316,10 @@ def _find_checkpoint(prepared: Prepared, folder: RunFolder, resume: bool | Path)
     """Return the checkpoint to go on from, after comparing its recipe with this one."""
     if not resume:
         return None
+    found: Path | None
     if resume is True:
-        with prepared.parts.args.main_process_first():  # it tidies up what a crash left
-            found = checkpoint.find_last(folder.path)
+        # the first process tidies up what a crash left; the others must not look on meanwhile
+        found = broadcast_object_list([checkpoint.find_last(folder.path) if is_first_process() else None])[0]
         if found is None:
             logger.warning("there is no whole checkpoint in %s: starting from the beginning", folder.path)
             return None
@@ -330,6 +332,9 @@ def _find_checkpoint(prepared: Prepared, folder: RunFolder, resume: bool | Path)
     else:
         for change in require_same_run(stamp, prepared.parts.stamp, where=str(found)):
             logger.info(change)
+    if resume is True and is_first_process():  # a crash may have come between saving and this
+        best = checkpoint.load_state(found).best_model_checkpoint
+        checkpoint.rotate(folder.path, prepared.parts.args.save_total_limit, best=best, newest=found)
     logger.info("going on from %s", found)
     return found
 

@@ -19,6 +19,7 @@ W processes, B rows in a micro-batch, G micro-batches in a window.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -200,12 +201,23 @@ class MicroBatchLoader(DataLoader[Any]):
             in_order=args.dataloader_in_order,
             # with a generator of its own, making an iterator draws nothing from the global stream
             generator=torch.Generator(),
+            worker_init_fn=_leave_signals_to_the_parent,
         )
         self.tickets = tickets
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iterator."""
         self.tickets.set_epoch(epoch)
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let a worker outlive the signals that a terminal or a scheduler sends to every process of a run.
+
+    The update that is finished before a run stops needs its rows. A worker ends when it is told that there is
+    no more to do, or when its parent is gone.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def build_train_loader(parts: Ingredients, args: TrainingArguments) -> MicroBatchLoader:
