@@ -72,7 +72,9 @@ def test_no_space_for_another_file_of_the_run(hf_finetune, recipe, expected, tmp
     assert "Traceback" not in done.err
     for link in [path for path in tmp_path.rglob("*") if path.is_symlink()]:
         link.unlink()  # the full disk
-    done = hf_finetune("run", recipe, "--resume" if checkpoint.list_checkpoints(tmp_path / "run") else "--overwrite")
+    done = hf_finetune(
+        "run", recipe, "--resume" if checkpoint.list_checkpoints(tmp_path / "run") else "--overwrite"
+    )
     assert done.code == 0, done.err
     command.assert_same_run(expected, tmp_path / "run")
 

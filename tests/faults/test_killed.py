@@ -15,7 +15,9 @@ from real_runs import command
 SEED = 20261123
 
 
-def kill_before_an_operation(words: list[str], cwd: Path, rng: random.Random, num_operations: int) -> str | None:
+def kill_before_an_operation(
+    words: list[str], cwd: Path, rng: random.Random, num_operations: int
+) -> str | None:
     """Let the run kill itself; return before what, or None when it ended first."""
     trace = cwd / "trace"
     trace.unlink(missing_ok=True)

@@ -33,7 +33,12 @@ class Outcome:
 
 
 def start(
-    words: list[str], cwd: Path, *, fault: dict[str, Any] | None = None, launcher: tuple[str, ...] = (), **env: str
+    words: list[str],
+    cwd: Path,
+    *,
+    fault: dict[str, Any] | None = None,
+    launcher: tuple[str, ...] = (),
+    **env: str,
 ) -> subprocess.Popen[str]:
     """Start `python -m hf_finetune WORDS` in a folder, as the leader of a process group."""
     cwd.mkdir(parents=True, exist_ok=True)
@@ -86,9 +91,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     for content in checkpoints.values():
         content["recipe_stamp.json"]["recipe"].pop("engine")
     scores = json.loads((folder / "scores.json").read_text())
-    for part in ("train", "eval", "test"):
+    baseline = scores.get("baseline") or {"eval": {}, "test": {}}
+    for part in (scores["train"], scores["eval"], scores["test"], baseline["eval"], baseline["test"]):
         for name in ("runtime", "runtime_s", "samples_per_second", "steps_per_second"):
-            scores[part].pop(name, None)
+            part.pop(name, None)
     predictions = sorted((folder / "predictions").glob("*.parquet"))
     return {
         "checkpoints": checkpoints,

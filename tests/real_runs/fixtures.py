@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_runs import command
-from real_runs.digits import make_folder
 
 from hf_finetune import cli
+from real_runs import command
+from real_runs.digits import make_folder
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def recipe(workshop: Path) -> str:
 
 @pytest.fixture(scope="session")
 def unbroken(workshop: Path, recipe: str) -> Path:
-    """Return the run folder of a real run that nothing interrupted; beside it `trace`, its file operations."""
+    """Return the run folder of a real run that was not interrupted; `trace` lists its file operations."""
     folder = workshop / "unbroken"
     if not folder.exists():
         trace = {"kind": "none", "match": "run/", "removals": True, "trace": str(workshop / "trace")}

@@ -21,7 +21,7 @@ class Fault:
     match    a part of the path
     nth      the operation on such a path, from 1
     trace    a file that gets a line for each of these operations
-    removals whether removals inside shutil.rmtree count, of whatever path: it names files without their folder
+    removals whether removals inside shutil.rmtree count, which names files without their folder
     """
 
     def __init__(self, kind, match, nth=1, signals=(), trace=None, removals=False):
@@ -34,7 +34,11 @@ class Fault:
         paths = [os.fsdecode(path) for path in _paths_of(event, args)]
         is_ours = any(self.match in path for path in paths)
         is_removal = self.removals and event == "os.remove" and args[1] != -1
-        if os.getpid() != self.owner or not (is_ours or is_removal) or (self.kind == "full" and event != "open"):
+        if (
+            os.getpid() != self.owner
+            or not (is_ours or is_removal)
+            or (self.kind == "full" and event != "open")
+        ):
             return
         self.num_seen += 1
         if self.trace is not None:
