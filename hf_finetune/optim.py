@@ -77,6 +77,8 @@ def build_scheduler(optimizer: Any, args: TrainingArguments, num_updates: int) -
     Raises:
         UserError: `lr_scheduler_kwargs` do not fit the schedule.
     """
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])  # schedules that go by a score do not keep it
     options = dict(args.lr_scheduler_kwargs or {})
     num_warmup = args.get_warmup_steps(num_updates)
     name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
@@ -157,7 +159,10 @@ def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, sche
     if len(saved) != len(wanted):
         raise ValueError(f"{len(saved)} parameter groups instead of {len(wanted)}")
     base_rates = [float(group.get("initial_lr", group["lr"])) for group in wanted]
-    old_base_rates = [float(group.get("initial_lr", group["lr"])) for group in saved]
+    # a plain Trainer's checkpoint of a plateau schedule does not know the rate it started from
+    old_base_rates = [
+        float(group.get("initial_lr", base)) for group, base in zip(saved, base_rates, strict=True)
+    ]
     optimizer.load_state_dict(optimizer_state)
     scheduler.load_state_dict(scheduler_state)
     for group, settings in zip(optimizer.param_groups, wanted, strict=True):

@@ -84,6 +84,7 @@ class Progress:
         saved = checkpoint.load_engine_state(folder, args)
         if saved is None:
             epoch, num_updates = divmod(state.global_step, updates_per_epoch)
+            num_updates = 0 if args.ignore_data_skip else num_updates
             return cls(epoch=epoch, num_updates=num_updates, last_logged=state.global_step)
         known = {field.name for field in fields(cls)}
         progress = cls(**{name: value for name, value in saved.items() if name in known})
@@ -94,6 +95,8 @@ class Progress:
                 where=str(folder),
                 todo="Keep the product the same, or start anew from these weights (model.checkpoint).",
             )
+        if args.ignore_data_skip and progress.num_updates < updates_per_epoch:
+            progress.num_updates = 0
         return progress
 
 

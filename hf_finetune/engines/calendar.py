@@ -79,13 +79,16 @@ class Calendar:
     def begin(self, resume_from: Path | None) -> tuple[TrainerState, Progress]:
         """Start the clock, or set it to where a checkpoint stands."""
         args, plan = self.args, self.plan
-        state = self.state = TrainerState() if resume_from is None else checkpoint.load_state(resume_from)
+        state = self.state = TrainerState()
+        self._mark_process()
+        self.fire("init_end")
+        if resume_from is not None:
+            state = self.state = checkpoint.load_state(resume_from)
         planned_before, self.num_tokens_before = state.max_steps, state.num_input_tokens_seen
         state.train_batch_size = args.train_batch_size
         state.compute_steps(args, plan.num_updates)
         state.max_steps, state.num_train_epochs = plan.num_updates, plan.num_epochs
-        state.is_world_process_zero = args.process_index == 0
-        state.is_local_process_zero = args.local_process_index == 0
+        self._mark_process()
         self.loss_sum = torch.zeros((), device=args.device)
         if resume_from is not None:
             self.progress = Progress.read(resume_from, state, plan.updates_per_epoch, args)
@@ -95,13 +98,16 @@ class Calendar:
                 self.loss_sum += self.progress.loss_sum.to(args.device)
             bookkeeping.restore_callbacks(self.events.callbacks, state.stateful_callbacks)
         self.first_update = 0 if self.progress.loss_sum is not None else state.global_step
-        self.fire("init_end")
         self.fire("train_begin")
         if resume_from is not None:
             checkpoint.restore_rng(resume_from, args)
         elif args.eval_on_start:
             self._evaluate()
         return state, self.progress
+
+    def _mark_process(self) -> None:
+        self.state.is_world_process_zero = self.args.process_index == 0
+        self.state.is_local_process_zero = self.args.local_process_index == 0
 
     def epochs_left(self) -> Iterator[int]:
         """Do what a checkpoint still owed, then yield the epochs up to the end or until something stops."""

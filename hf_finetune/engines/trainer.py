@@ -184,9 +184,7 @@ class _Engine(Trainer):  # type: ignore[misc]
         self.state.compute_steps(self.args, max_steps)  # Trainer goes on with the checkpoint's steps
         progress = Progress.read(Path(resume), saved, num_update_steps_per_epoch, self.args)
         progress.is_stopping &= saved.max_steps == max_steps
-        self.progress = self.resumed = progress
-        if self.args.ignore_data_skip:
-            progress.num_updates = 0
+        self.progress, self.resumed = progress, dataclasses.replace(progress)
         num_skipped = progress.num_updates * self.args.gradient_accumulation_steps
         self.num_micro_batches = num_skipped
         # an epoch whose end is still owed is entered again; _run_epoch sees that nothing of it is left
@@ -215,9 +213,10 @@ class _Engine(Trainer):  # type: ignore[misc]
             for name, value in (resumed.due or {}).items():
                 setattr(self.control, name, value)
             self._maybe_log_save_evaluate(**arguments)
-        if not self.progress.is_epoch_open:
-            return resumed.owed == "epoch"
         is_stopping = resumed.is_stopping or self.control.should_training_stop
+        if not resumed.is_epoch_open:
+            self.control.should_training_stop |= is_stopping and resumed.owed == "epoch"
+            return resumed.owed == "epoch"
         is_done = resumed.num_updates >= run["num_update_steps_per_epoch"] or self.control.should_epoch_stop
         if not (is_done or is_stopping or self.state.global_step >= self.state.max_steps):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ class Watch:
         self.guard, self.args, self.rows_of = guard, args, rows_of
         self.signum: int | None = None
         self.num_skipped = 0
-        self._received = 0
+        self._received, self._pid = 0, os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Watch:
@@ -57,6 +58,8 @@ class Watch:
             signal.signal(signum, handler)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return  # a data worker: the process it works for decides
         if self._received == signal.SIGINT == signum:
             raise KeyboardInterrupt  # the second Ctrl-C does not wait
         self._received = self._received or signum

@@ -1,0 +1,1 @@
+"""What the parity, resume and bench tests share: tiny tasks, cells, exact comparison."""
