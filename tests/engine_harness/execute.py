@@ -143,7 +143,7 @@ def execute(cell: Cell, engine: str, root: Path, label: str, resume: str | None 
 
 
 def compare_cell(cell: Cell, root: Path) -> dict[str, list[str]]:
-    """Return what differs, by comparison: both engines unbroken, and all four ways of stopping and going on."""
+    """Return what differs: both engines unbroken, and all four ways of stopping and going on."""
     whole = {engine: execute(cell, engine, root, engine) for engine in ("trainer", "accelerate")}
     found = {"trainer = accelerate": compare.compare_runs(whole["trainer"], whole["accelerate"])}
     for first in whole if cell.stop else ():

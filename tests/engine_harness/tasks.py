@@ -43,7 +43,7 @@ class Task:
 
 
 class Rows(Dataset[Any]):
-    """Rows in memory; with `noise`, augmented from the global streams and from (epoch, row), as users do it."""
+    """Rows in memory; `noise` augments from the global streams and from (epoch, row), as users do."""
 
     def __init__(self, rows: Sequence[dict[str, Any]], name: str, noise: float = 0.0) -> None:
         self.rows, self.name, self.noise, self.epoch = rows, name, noise, 0

@@ -1,4 +1,4 @@
-"""`--processes 2` and Accelerate's launcher: connected, one that writes, exit codes kept, nothing left behind."""
+"""`--processes 2` and Accelerate's launcher: connected, one that writes, exit codes kept, no leftovers."""
 
 import json
 import os
