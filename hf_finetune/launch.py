@@ -69,7 +69,7 @@ def launch(words: Sequence[str], *, num_processes: int) -> int:
         if failed is None:
             return 0
         code = children[failed].returncode
-        if failed != 0 and not forwarded:
+        if not forwarded and (failed != 0 or code < 0):  # of its own mistakes the first has told already
             _explain(failed, num_processes, code, outputs[failed])
         return code if code >= 0 else 128 - code
 
