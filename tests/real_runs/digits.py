@@ -17,6 +17,7 @@ data:
   path: ./digits
   splits: {train: train, eval: validation, test: test}
   augment: [{name: random_crop, padding: 2}]
+metrics: [accuracy, confusion_matrix]
 training:
   output_dir: run
   max_steps: 24
