@@ -69,7 +69,8 @@ def launch(words: Sequence[str], *, num_processes: int) -> int:
         if failed is None:
             return 0
         code = children[failed].returncode
-        if not forwarded and (failed != 0 or code < 0):  # of its own mistakes the first has told already
+        has_told = children[0].returncode == code == UserError.exit_code  # a mistake that all have found
+        if not forwarded and not has_told and (failed != 0 or code < 0):
             _explain(failed, num_processes, code, outputs[failed])
         return code if code >= 0 else 128 - code
 
