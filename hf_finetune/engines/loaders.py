@@ -19,8 +19,11 @@ W processes, B rows in a micro-batch, G micro-batches in a window.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -201,7 +204,7 @@ class MicroBatchLoader(DataLoader[Any]):
             in_order=args.dataloader_in_order,
             # with a generator of its own, making an iterator draws nothing from the global stream
             generator=torch.Generator(),
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=partial(_leave_signals_to_the_parent, TRAINING),
         )
         self.tickets = tickets
 
@@ -210,14 +213,24 @@ class MicroBatchLoader(DataLoader[Any]):
         self.tickets.set_epoch(epoch)
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+TRAINING = torch.zeros(1, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+"""1 while an engine trains in this process; its data workers see it."""
+
+
+def _leave_signals_to_the_parent(training: torch.Tensor, worker: int) -> None:
     """Let a worker outlive the signals that a terminal or a scheduler sends to every process of a run.
 
     The update that is finished before a run stops needs its rows. A worker ends when it is told that there is
-    no more to do, or when its parent is gone.
+    no more to do, when its parent is gone, or by SIGTERM once the training is over: that is how python ends
+    what is left of its children, and it waits for them.
     """
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
+
+    def end_unless_training(signum: int, frame: FrameType | None) -> None:
+        if not training.item():
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_unless_training)
 
 
 def build_train_loader(parts: Ingredients, args: TrainingArguments) -> MicroBatchLoader:

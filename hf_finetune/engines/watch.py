@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 
 from hf_finetune.engines.checkpoint import list_checkpoints
 from hf_finetune.engines.ingredients import Guard
+from hf_finetune.engines.loaders import TRAINING
 from hf_finetune.errors import Interrupted, NonFiniteError
 
 __all__ = ["Watch"]
@@ -46,6 +47,7 @@ class Watch:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Watch:
+        TRAINING.fill_(1)
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 self._before[signum] = signal.signal(signum, self._receive)
@@ -54,6 +56,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        TRAINING.fill_(0)
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
