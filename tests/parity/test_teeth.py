@@ -104,7 +104,7 @@ def augment_without_the_epoch(patch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", getattr(value, "name", "")),
 )
-def test_a_broken_loop_is_seen(
+def test_the_comparison_sees(
     cell: Cell,
     break_it: Callable[[pytest.MonkeyPatch], None],
     tmp_path: Path,
@@ -126,7 +126,7 @@ def test_a_broken_loop_is_seen(
     ],
     ids=lambda value: getattr(value, "__name__", getattr(value, "name", "")),
 )
-def test_a_broken_resume_is_seen(
+def test_the_comparison_sees_a_resume_that_forgets(
     cell: Cell,
     break_it: Callable[[pytest.MonkeyPatch], None],
     tmp_path: Path,
