@@ -23,6 +23,7 @@ from torch import nn
 from transformers import TrainerState, TrainingArguments
 
 from hf_finetune.engines import checkpoint, devices
+from hf_finetune.engines.arguments import require_arguments
 from hf_finetune.engines.bookkeeping import Plan, settle_arguments
 from hf_finetune.engines.calendar import Calendar
 from hf_finetune.engines.evaluation import count_targets, to_device
@@ -44,11 +45,13 @@ def fit(parts: Ingredients, resume_from: Path | None = None) -> TrainerState:
         The final state: log history, best score and its checkpoint.
 
     Raises:
+        UserError: The arguments ask for what this engine does not do.
         NonFiniteError: A loss or gradient norm became NaN or infinite.
         Interrupted: SIGTERM or Ctrl-C; a checkpoint was written.
         CheckpointError: `resume_from` is damaged or of another model.
         RunFolderError: The disk is full.
     """
+    require_arguments(parts.args, "accelerate", has_eval_set=parts.eval_dataset is not None)
 
     def attempt(args: TrainingArguments) -> TrainerState:
         return _train(parts, args, resume_from)

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from hf_finetune import optim
 from hf_finetune.engines import bookkeeping, checkpoint, devices
+from hf_finetune.engines.arguments import require_arguments
 from hf_finetune.engines.bookkeeping import Progress
 from hf_finetune.engines.evaluation import count_targets, evaluate, name_eval_sets, to_device
 from hf_finetune.engines.ingredients import Batch, Ingredients
@@ -39,11 +40,13 @@ def fit(parts: Ingredients, resume_from: Path | None = None) -> TrainerState:
         The final state: log history, best score and its checkpoint.
 
     Raises:
+        UserError: The arguments ask for what this engine does not do.
         NonFiniteError: A loss or gradient norm became NaN or infinite.
         Interrupted: SIGTERM or Ctrl-C; a checkpoint was written.
         CheckpointError: `resume_from` is damaged or of another model.
         RunFolderError: The disk is full.
     """
+    require_arguments(parts.args, "trainer", has_eval_set=parts.eval_dataset is not None)
 
     def attempt(args: TrainingArguments) -> TrainerState:
         engine = _Engine(parts, args, resume_from)
