@@ -127,6 +127,7 @@ class Calendar:
             progress.is_epoch_open = progress.owed == "step"
             for name, value in (progress.due or {}).items():
                 setattr(self.control, name, value)
+            self.control.should_training_stop |= is_stopping
             progress.owed = progress.due = None
             self.do_what_is_due(progress.grad_norm, progress.learning_rate)
             is_stopping |= self.control.should_training_stop

@@ -215,6 +215,7 @@ class _Engine(Trainer):  # type: ignore[misc]
             self.progress.is_epoch_open = resumed.owed == "step"
             for name, value in (resumed.due or {}).items():
                 setattr(self.control, name, value)
+            self.control.should_training_stop |= resumed.is_stopping
             self._maybe_log_save_evaluate(**arguments)
         is_stopping = resumed.is_stopping or self.control.should_training_stop
         if not resumed.is_epoch_open:

@@ -31,7 +31,7 @@ def save_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
         return {}
     if isinstance(model, PreTrainedModel):
         # with no tensors to write it does all the rest: config, generation config, custom code
-        with _without_progress_bars():
+        with _quietly():
             model.save_pretrained(str(folder), state_dict={}, save_original_format=False)
     return {WEIGHTS: durable.write_safetensors(folder / WEIGHTS, _tensors(model))}
 
@@ -95,19 +95,19 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
 
 def _convert(folder: Path, model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Let `from_pretrained`, which knows every family's published names, read the file."""
-    with isolated(0), _without_progress_bars():  # it draws initial values before it overwrites them
+    with isolated(0), _quietly():  # it draws initial values before it overwrites them
         twin, report = type(model).from_pretrained(
             str(folder),
             config=model.config,
-            output_loading_info=True,
-            local_files_only=True,
             dtype=model.dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with what is missing
         )
     names = _tensors(twin)
-    missing = set(report["missing_keys"]) & set(names)
-    unknown = set(report["unexpected_keys"])
-    if missing or unknown or report.get("mismatched_keys"):
-        _check(folder, set(names), (set(names) - missing) | unknown)
+    other_shape = {str(mismatch[0]) for mismatch in report.get("mismatched_keys") or ()}
+    found = set(names) - set(report["missing_keys"]) - other_shape
+    _check(folder, set(names), found | set(report["unexpected_keys"]))
     return names
 
 
@@ -136,12 +136,18 @@ def _check(folder: Path, expected: set[str], found: set[str]) -> None:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    was_shown = transformers_logging.is_progress_bar_enabled()
+def _quietly() -> Iterator[None]:
+    """Keep transformers' progress bars and its report of what did not fit to itself; errors say it here."""
+    was_shown, verbosity = (
+        transformers_logging.is_progress_bar_enabled(),
+        transformers_logging.get_verbosity(),
+    )
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if was_shown:
             transformers_logging.enable_progress_bar()
 
