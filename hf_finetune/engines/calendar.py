@@ -26,7 +26,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler
 from transformers.trainer_utils import speed_metrics
 
-from hf_finetune.engines import bookkeeping, checkpoint, devices
+from hf_finetune.engines import bookkeeping, checkpoint, devices, snapshot
 from hf_finetune.engines.bookkeeping import Plan, Progress
 from hf_finetune.engines.evaluation import evaluate, name_eval_sets
 from hf_finetune.engines.ingredients import Batch, Ingredients
@@ -259,8 +259,8 @@ class Calendar:
             num_skipped=self.watch.num_skipped,
             seconds=self.progress.seconds + time.time() - self.started,
         )
-        return checkpoint.save(
-            checkpoint.Snapshot(
+        return snapshot.save(
+            snapshot.Snapshot(
                 parts=self.parts,
                 args=self.args,
                 state=self.state,

@@ -16,8 +16,9 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import speed_metrics
 
 from hf_finetune.engines.ingredients import Batch, Ingredients
-from hf_finetune.engines.loaders import build_eval_loader, build_train_loader, deal
+from hf_finetune.engines.loaders import build_eval_loader, build_train_loader
 from hf_finetune.engines.randomness import isolated
+from hf_finetune.engines.tickets import deal
 from hf_finetune.errors import DataError
 
 __all__ = ["count_targets", "evaluate", "name_eval_sets", "to_device", "try_one_batch"]

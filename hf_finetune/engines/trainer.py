@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hf_finetune import optim
-from hf_finetune.engines import bookkeeping, checkpoint, devices
+from hf_finetune.engines import bookkeeping, checkpoint, devices, snapshot
 from hf_finetune.engines.arguments import require_arguments
 from hf_finetune.engines.bookkeeping import Progress
 from hf_finetune.engines.evaluation import count_targets, evaluate, name_eval_sets, to_device
@@ -334,8 +334,8 @@ class _Engine(Trainer):  # type: ignore[misc]
             num_skipped=self.watch.num_skipped,
             seconds=self.progress.seconds + time.time() - self.started,
         )
-        return checkpoint.save(
-            checkpoint.Snapshot(
+        return snapshot.save(
+            snapshot.Snapshot(
                 parts=self.parts,
                 args=self.args,
                 state=self.state,

@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 
 from hf_finetune.engines.checkpoint import list_checkpoints
 from hf_finetune.engines.ingredients import Guard
-from hf_finetune.engines.loaders import TRAINING
+from hf_finetune.engines.workers import TRAINING
 from hf_finetune.errors import Interrupted, NonFiniteError
 
 __all__ = ["Watch"]

@@ -62,10 +62,11 @@ def test_accumulation_does_not_change_the_gradient(task: str, engine: str, tmp_p
         parts, seen = first_gradients(task, tmp_path, accumulation)
         ENGINES.get(engine)(parts, None)
         found[accumulation] = seen.found
-    for name, expected in found[1].items():
-        for accumulation in (3, 12):
-            error = (found[accumulation][name] - expected).norm() / expected.norm().clamp(min=1e-6)
-            assert error < 1e-4, name  # rounding in 32 bits; a wrong divisor is off by a tenth and more
+    whole = torch.cat([gradient.flatten() for gradient in found[1].values()])
+    for accumulation in (3, 12):
+        parted = torch.cat([gradient.flatten() for gradient in found[accumulation].values()])
+        # rounding in 32 bits; a wrong divisor is off by a tenth and more
+        assert (parted - whole).norm() < 1e-5 * whole.norm()
 
 
 @pytest.mark.parametrize(("task", "factor"), [("text", 3.0), ("images", 1.0)])

@@ -13,7 +13,7 @@ from engine_harness import compare
 from engine_harness.cells import EVERY_FIVE, Cell
 from engine_harness.execute import execute
 
-from hf_finetune.engines import bookkeeping, calendar, checkpoint, loaders, loop
+from hf_finetune.engines import bookkeeping, calendar, checkpoint, loaders, loop, sources
 
 pytestmark = pytest.mark.parity
 
@@ -88,7 +88,8 @@ def forget_the_position(patch: pytest.MonkeyPatch) -> None:
 
 
 def augment_without_the_epoch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loaders, "set_epoch", lambda dataset, epoch: None)
+    for module in (loaders, sources):
+        patch.setattr(module, "set_epoch", lambda dataset, epoch: None)
 
 
 @pytest.mark.parametrize(
