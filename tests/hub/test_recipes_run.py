@@ -67,6 +67,7 @@ def test_without_a_network_it_says_so_and_what_to_do(run, tmp_path):
     assert "Traceback" not in done.stderr
     assert "deit_cifar.yaml:" in done.stderr
     assert "http://127.0.0.1:9 cannot be reached" in done.stderr
+    assert "HF_HUB_OFFLINE=1" in done.stderr
     assert str(tmp_path / "home") in done.stderr  # the cache that was looked into
     assert not (tmp_path / "runs" / "deit_cifar" / "recipe.yaml").exists()
 
