@@ -144,7 +144,8 @@ def _explain(
         at = f" at revision {revision}" if revision else ""
         is_wanted = constants.is_offline_mode()
         reason = "HF_HUB_OFFLINE is set" if is_wanted else f"{constants.ENDPOINT} cannot be reached"
-        first = "Unset HF_HUB_OFFLINE to fetch it" if is_wanted else "Check the network (HF_HUB_OFFLINE=1 does not try it)"
+        retry = "Check the network (HF_HUB_OFFLINE=1 does not try it)"
+        first = "Unset HF_HUB_OFFLINE to fetch it" if is_wanted else retry
         return told(
             f"{reason}, and the cache {constants.HF_HUB_CACHE} has no (whole) {what} {name!r}{at}",
             f"{first}, or give a local path{hint}",
