@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
@@ -29,7 +29,9 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 LARGE = 1 << 20
-"""From this size on hashing and writing share the two cores (bytes)."""
+"""From this size on (bytes) hashing and writing go side by side."""
+FLUSH = 1 << 25
+"""After so many bytes the disk is told to begin with them."""
 
 _SAFETENSORS_TYPES = {
     torch.float64: "F64",
@@ -60,6 +62,8 @@ class HashingFile:
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
         self._error: OSError | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._flushed = 0
+        self._flushing: Future[None] | None = None
 
     def __enter__(self) -> HashingFile:
         return self
@@ -78,8 +82,9 @@ class HashingFile:
     def _write(self, view: memoryview) -> None:
         hashing = None
         if len(view) >= LARGE:
-            self._pool = self._pool or ThreadPoolExecutor(1)
+            self._pool = self._pool or ThreadPoolExecutor(2)
             hashing = self._pool.submit(self._hash.update, view)
+            self._flush_meanwhile(self._pool)
         else:
             self._hash.update(view)
         try:
@@ -89,6 +94,13 @@ class HashingFile:
         finally:
             if hashing is not None:  # the caller may free the memory once we return
                 hashing.result()
+
+    def _flush_meanwhile(self, pool: ThreadPoolExecutor) -> None:
+        """Let the disk take what is written while more is: at the end little is left to wait for."""
+        is_idle = self._flushing is None or self._flushing.done()
+        if is_idle and self.size - self._flushed >= FLUSH:
+            self._flushed = self.size
+            self._flushing = pool.submit(os.fdatasync, self._file.fileno())
 
     def flush(self) -> None:
         """Do nothing; nothing is buffered."""
