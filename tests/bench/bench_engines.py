@@ -70,7 +70,7 @@ def train_plainly(parts: Ingredients) -> None:
 
 
 def train_bare(parts: Ingredients) -> None:
-    """The same rows, model, optimizer, clipping and schedule in a few lines of PyTorch: nothing else is done."""
+    """Train on the same rows, with the same model, optimizer, clipping and schedule, in plain PyTorch."""
     args, model, watch = parts.args, parts.model, parts.callbacks[0]
     set_seed(args.seed)
     loader = DataLoader(parts.train_dataset, args.train_batch_size, shuffle=True, collate_fn=parts.collate)
