@@ -46,7 +46,7 @@ def build_model(
     """
     spec = recipe.model
     auto_class = getattr(transformers, task.auto_model)
-    config = _load_config(recipe, labels, trust_remote_code=trust_remote_code)
+    config, source_names = _load_config(recipe, labels, trust_remote_code=trust_remote_code)
     new_layers: list[str] = []
     if from_scratch or spec.from_scratch:
         model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
@@ -62,6 +62,9 @@ def build_model(
                 output_loading_info=True,
             )
         new_layers = _name_new_layers(model, info, recipe)
+        if not new_layers and _has_other_classes(source_names, labels):
+            fresh = auto_class.from_config(config, trust_remote_code=trust_remote_code)
+            new_layers = _renew_head(model, fresh, labels, source_names)
     if spec.freeze:
         _freeze(model, spec.freeze, where=recipe.where("model.freeze"))
     if spec.peft is not None:
@@ -99,7 +102,10 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
-def _load_config(recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool) -> Any:
+def _load_config(
+    recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool
+) -> tuple[Any, dict[int, str]]:
+    """Return the checkpoint's config made for these labels, and the class names it had."""
     spec = recipe.model
     with _reading(recipe):
         config = transformers.AutoConfig.from_pretrained(
@@ -114,12 +120,36 @@ def _load_config(recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool)
         )
     for key, value in spec.config.items():
         setattr(config, key, value)
+    source_names = dict(config.id2label or {})
     if labels.names:
         config.id2label, config.label2id = labels.id2label, labels.label2id
     else:
         config.num_labels = labels.num_labels
     config.problem_type = labels.problem_type
-    return config
+    return config, source_names
+
+
+def _has_other_classes(source_names: dict[int, str], labels: LabelSpace) -> bool:
+    """Whether the checkpoint's head tells other classes apart; LABEL_0 ... is a head without names."""
+    named = [name for index, name in source_names.items() if name != f"LABEL_{index}"]
+    return bool(named) and bool(labels.names) and source_names != labels.id2label
+
+
+def _renew_head(
+    model: nn.Module, fresh: nn.Module, labels: LabelSpace, source_names: dict[int, str]
+) -> list[str]:
+    """Take the output layers of `fresh`: as many classes as in the checkpoint, but not the same ones."""
+    body = f"{getattr(model, 'base_model_prefix', '')}."
+    renewed = [
+        name
+        for name, parameter in model.named_parameters()
+        if not name.startswith(body) and parameter.shape[0] == labels.num_labels
+    ]
+    for name in renewed:
+        model.get_parameter(name).data.copy_(fresh.get_parameter(name).data)
+        classes = ", ".join(list(source_names.values())[:3])
+        logger.info("new layer %s: the checkpoint's is for other classes (%s ...)", name, classes)
+    return sorted({name.rpartition(".")[0] for name in renewed})
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def finished(request, tmp_path_factory):
         f"engine={request.param}",
         f"training.output_dir={folder}",
         "training.max_steps=12",
-        "training.learning_rate=0.02",
+        "training.learning_rate=0.05",
         "training.eval_strategy=steps",
         "training.eval_steps=2",
         "training.load_best_model_at_end=true",
