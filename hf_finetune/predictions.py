@@ -67,9 +67,14 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            if error is None:
+        if self._writer is None:
+            return
+        is_whole = False
+        try:
+            self._writer.close()  # writes the rest, for which the disk may have no room
+            is_whole = error is None
+        finally:
+            if is_whole:
                 self._part.replace(self.path)
             else:
                 self._part.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from hf_finetune.arguments import build_arguments, fill_defaults, output_folder
 from hf_finetune.data import Splits, build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
 from hf_finetune.engines import ENGINES, Engine, checkpoint
+from hf_finetune.engines.arguments import require_arguments
 from hf_finetune.engines.evaluation import evaluate as score
 from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Guard, Ingredients
@@ -50,6 +51,7 @@ class Prepared:
         metrics: Fed by the engine; also knows which way is better.
         engine: Trains the parts.
         parts: What the engine is given.
+        trust_remote_code: Whether the user lets code of the checkpoint run.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class Prepared:
     metrics: MetricSet
     engine: Engine
     parts: Ingredients
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +203,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     training = fill_defaults(recipe)
     args = build_arguments(recipe, training)
     require_world_size(args.world_size)
+    require_arguments(args, recipe.engine, has_eval_set=True)  # a missing eval split is held out
     # 3 processor
     processor = task.load_processor(recipe, trust_remote_code=trust_remote_code)
     # 4 data
@@ -245,7 +249,15 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
         guard=Guard(max_skips=recipe.guard.max_skips),
         stamp=build_stamp(resolved, args, splits.fingerprint),
     )
-    return Prepared(recipe=resolved, task=task, splits=splits, metrics=metrics, engine=engine, parts=parts)
+    return Prepared(
+        recipe=resolved,
+        task=task,
+        splits=splits,
+        metrics=metrics,
+        engine=engine,
+        parts=parts,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def _count_labels(splits: Splits) -> list[int]:
@@ -283,7 +295,8 @@ def _finish(
     """Keep the best model, load it back from the disk as a user would, and score every split with it."""
     task, splits = prepared.task, prepared.splits
     save_best(parts, state, folder.best)
-    model = load_model(folder.best, prepared.recipe, task, splits.labels)
+    trust = prepared.trust_remote_code
+    model = load_model(folder.best, prepared.recipe, task, splits.labels, trust_remote_code=trust)
     scored = replace(parts, model=model)
     return {
         "best": describe_best(parts, state),
@@ -300,7 +313,13 @@ def _run_baseline(prepared: Prepared, folder: RunFolder) -> dict[str, Any]:
     args = copy.copy(prepared.parts.args)
     args.output_dir = str(folder.baseline)
     set_seed(args.seed)
-    model = build_model(prepared.recipe, prepared.task, prepared.splits.labels, from_scratch=True)
+    model = build_model(
+        prepared.recipe,
+        prepared.task,
+        prepared.splits.labels,
+        from_scratch=True,
+        trust_remote_code=prepared.trust_remote_code,
+    )
     own = replace(prepared, parts=replace(prepared.parts, model=model, args=args))
     if is_first_process():
         shutil.rmtree(folder.baseline, ignore_errors=True)

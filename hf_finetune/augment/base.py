@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,7 @@ class Augmentation(Protocol):
 AUGMENTATIONS: Registry[Callable[..., Augmentation]] = Registry("augmentation")
 
 
-class ImageAugmentation:
+class ImageAugmentation(ABC):
     """Base of what changes `row["image"]`, uint8 [H, W, 3], before the processor resizes it."""
 
     modality = "image"
@@ -46,9 +47,9 @@ class ImageAugmentation:
         """Return the row with its image changed."""
         return {**row, "image": self.apply(row["image"], rng)}
 
+    @abstractmethod
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the changed image, uint8 [h, w, 3]; never change the one given."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

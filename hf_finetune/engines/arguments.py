@@ -86,7 +86,7 @@ def check_arguments(args: TrainingArguments, engine: str) -> list[str]:
 
     Args:
         args: All fields are looked at.
-        engine: "trainer" or "accelerate".
+        engine: As the recipe says it; one of the user's own answers for itself.
 
     Example:
         >>> check_arguments(TrainingArguments(neftune_noise_alpha=5.0, use_cpu=True), "accelerate")
@@ -98,7 +98,7 @@ def check_arguments(args: TrainingArguments, engine: str) -> list[str]:
         if is_asked(getattr(args, name))
     ]
     problems += _check_combinations(args)
-    if engine != "trainer":
+    if engine == "accelerate":
         problems += [
             f"{name} = {getattr(args, name)!r} is not done by engine: {engine}; use engine: trainer{more}"
             for name, (is_asked, more) in ONLY_TRAINER.items()

@@ -1,3 +1,4 @@
+import errno
 import io
 
 import numpy as np
@@ -78,4 +79,22 @@ def test_an_error_leaves_no_half_table(tmp_path):
 
     with pytest.raises(RuntimeError):
         fail_after_a_batch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_at_the_last_moment_leaves_no_half_table(tmp_path, monkeypatch):
+    close = pq.ParquetWriter.close
+
+    def fail(self):
+        close(self)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write():
+        with PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
+            writer(batch([[1.0, 0.0, 0.0]], [0]))
+            monkeypatch.setattr(pq.ParquetWriter, "close", fail)
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
