@@ -16,7 +16,7 @@ from torch import nn
 from hf_finetune.errors import ModelError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.recipe import PeftSpec, Recipe
-from hf_finetune.tasks.base import LabelSpace, Task
+from hf_finetune.tasks.base import Space, Task
 
 __all__ = ["build_model", "count_parameters", "load_model"]
 
@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 def build_model(
     recipe: Recipe,
     task: Task,
-    labels: LabelSpace,
+    labels: Space,
     *,
     from_scratch: bool = False,
     trust_remote_code: bool = False,
 ) -> nn.Module:
-    """Build the model a recipe asks for, with a head for these labels.
+    """Build the model a recipe asks for, with an output layer for what it is to say.
 
     Args:
         recipe: Reads `model`.
         task: Says which AutoModel class.
-        labels: Number and names of the classes; written to the model's config.
+        labels: What it can say; written to the model's config.
         from_scratch: Random weights instead of the checkpoint's, whatever the recipe says.
         trust_remote_code: Run code that comes with the checkpoint.
 
@@ -73,7 +73,7 @@ def build_model(
 
 
 def load_model(
-    folder: Path, recipe: Recipe, task: Task, labels: LabelSpace, *, trust_remote_code: bool = False
+    folder: Path, recipe: Recipe, task: Task, labels: Space, *, trust_remote_code: bool = False
 ) -> nn.Module:
     """Load what `save_pretrained` wrote to a folder: a whole model, or adapters on the recipe's checkpoint.
 
@@ -102,9 +102,7 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
-def _load_config(
-    recipe: Recipe, labels: LabelSpace, *, trust_remote_code: bool
-) -> tuple[Any, dict[int, str]]:
+def _load_config(recipe: Recipe, labels: Space, *, trust_remote_code: bool) -> tuple[Any, dict[int, str]]:
     """Return the checkpoint's config made for these labels, and the class names it had."""
     spec = recipe.model
     with _reading(recipe):
@@ -121,23 +119,17 @@ def _load_config(
     for key, value in spec.config.items():
         setattr(config, key, value)
     source_names = dict(config.id2label or {})
-    if labels.names:
-        config.id2label, config.label2id = labels.id2label, labels.label2id
-    else:
-        config.num_labels = labels.num_labels
-    config.problem_type = labels.problem_type
+    labels.configure(config)
     return config, source_names
 
 
-def _has_other_classes(source_names: dict[int, str], labels: LabelSpace) -> bool:
+def _has_other_classes(source_names: dict[int, str], labels: Space) -> bool:
     """Whether the checkpoint's head tells other classes apart; LABEL_0 ... is a head without names."""
     named = [name for index, name in source_names.items() if name != f"LABEL_{index}"]
-    return bool(named) and bool(labels.names) and source_names != labels.id2label
+    return bool(named) and bool(labels.names) and source_names != dict(enumerate(labels.names))
 
 
-def _renew_head(
-    model: nn.Module, fresh: nn.Module, labels: LabelSpace, source_names: dict[int, str]
-) -> list[str]:
+def _renew_head(model: nn.Module, fresh: nn.Module, labels: Space, source_names: dict[int, str]) -> list[str]:
     """Take the output layers of `fresh`: as many classes as in the checkpoint, but not the same ones."""
     body = f"{getattr(model, 'base_model_prefix', '')}."
     renewed = [

@@ -19,7 +19,7 @@ from hf_finetune.errors import RunFolderError, UserError
 from hf_finetune.model import load_model
 from hf_finetune.recipe import load_recipe
 from hf_finetune.run_folder import RunFolder
-from hf_finetune.tasks.base import TASKS, LabelSpace
+from hf_finetune.tasks import build_task
 
 __all__ = ["predict_files"]
 
@@ -76,20 +76,18 @@ def _predict(
         raise RunFolderError("there is no finished run", where=str(folder.path), todo="Train it first.")
     recipe = load_recipe(folder.recipe)
     kept = json.loads(folder.scores.read_text(encoding="utf-8"))
-    names = tuple(kept["labels"])
-    labels = LabelSpace(
-        problem_type=kept["problem_type"], names=names, num_labels=len(names) or kept["num_labels"]
-    )
-    task = TASKS.get(recipe.task.name)(recipe.task)
     local = recipe.model_copy(
         update={"model": recipe.model.model_copy(update={"checkpoint": str(folder.best), "revision": None})}
     )
+    task = build_task(local, trust_remote_code=trust_remote_code)
     processor = task.load_processor(local, trust_remote_code=trust_remote_code)
-    model = load_model(folder.best, recipe, task, labels, trust_remote_code=trust_remote_code).eval()
+    space = task.read_space(kept, processor)
+    model = load_model(folder.best, recipe, task, space, trust_remote_code=trust_remote_code).eval()
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model.to(device)
     preparation = task.build_preparation(datasets.Value("string"), ())
-    transform, reduce = task.build_transform(processor), task.build_reduce(labels.problem_type)
+    transform, collate = task.build_transform(processor), task.build_collate(space)
+    reduce, decode = task.build_reduce(space), task.build_decode(space)
     for start in range(0, len(paths), batch_size):
         batch = list(paths[start : start + batch_size])
         table = pa.table(preparation.function(batch), schema=preparation.features.arrow_schema)
@@ -100,26 +98,15 @@ def _predict(
             readable = np.array(batch)[good]
             rows = preparation.read(table.take(good), lambda at: readable[list(at)].tolist())  # noqa: B023
             made = transform(rows)
-            collated = task.collate([{name: made[name][i] for name in made} for i in range(len(rows))])
+            collated = collate([{name: made[name][i] for name in made} for i in range(len(rows))])
             inputs = {name: value.to(device) for name, value in collated.items()}
             with torch.no_grad():
                 reduced = reduce(model, inputs, model(**inputs))
             arrays = {name: value.cpu().numpy() for name, value in reduced.items()}
+            arrays = decode(arrays) if decode is not None else arrays
             for row, i in enumerate(good):
-                answers[i] = _say({name: value[row] for name, value in arrays.items()}, labels)
+                answers[i] = task.say({name: value[row] for name, value in arrays.items()}, space)
         yield from zip(batch, answers, strict=True)
-
-
-def _say(row: Mapping[str, np.ndarray], labels: LabelSpace) -> dict[str, Any]:
-    """Name the classes of one row's predictions."""
-    if labels.problem_type == "regression":
-        return {"prediction": row["prediction"].tolist()}
-    probabilities = dict(zip(labels.names, row["probabilities"].tolist(), strict=True))
-    if labels.problem_type == "multi_label_classification":
-        chosen = [name for name, on in zip(labels.names, row["prediction"], strict=True) if on]
-        return {"prediction": chosen, "probabilities": probabilities}
-    name = labels.names[int(row["prediction"])]
-    return {"prediction": name, "probability": probabilities[name], "probabilities": probabilities}
 
 
 def _list_files(given: Sequence[Path]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from hf_finetune.tasks.base import LabelSpace
+from hf_finetune.tasks.base import Space, Task
 
 __all__ = ["PredictionWriter", "write_worst"]
 
@@ -26,18 +26,15 @@ MAX_WORST = 24
 class PredictionWriter:
     """Write `row, label, prediction, ...` to parquet, and remember the worst mistakes.
 
-    The columns are, by problem type:
-        single-label   row, label, prediction (class names), probability (of the prediction), probabilities
-        multi-label    row, label, prediction (lists of class names), probabilities
-        regression     row, label, prediction (numbers, or lists of numbers)
-
     Args:
         path: Where the parquet file goes; it appears when the writer is closed without an error.
-        labels: Names the classes.
+        task: Says which columns there are beside the row, and how bad a mistake is.
+        space: What the model can say.
     """
 
     path: Path
-    labels: LabelSpace
+    task: Task
+    space: Space
     num_rows: int = 0
     worst: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     _writer: pq.ParquetWriter | None = None
@@ -47,8 +44,8 @@ class PredictionWriter:
         return self
 
     def __call__(self, reduced: Mapping[str, np.ndarray]) -> None:
-        """Take one gathered batch: what the task's reduce returned, and "labels"."""
-        columns, badness = self._columns(reduced)
+        """Take one gathered batch: what the task's reduce and decode left, and "labels"."""
+        columns, badness = self.task.tabulate(reduced, self.space)
         num_new = len(badness)
         columns = {"row": list(range(self.num_rows, self.num_rows + num_new)), **columns}
         table = pa.table(columns)
@@ -82,29 +79,6 @@ class PredictionWriter:
     @property
     def _part(self) -> Path:
         return self.path.with_name(f"{self.path.name}.part")
-
-    def _columns(self, reduced: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
-        """Return the columns and, a row each, how bad the mistake is: 0 for none."""
-        names = np.array(self.labels.names, dtype=object)
-        truth, prediction = reduced["labels"], reduced["prediction"]
-        if self.labels.problem_type == "regression":
-            distance = np.abs(prediction - truth).reshape(len(truth), -1).max(axis=1)
-            return {"label": truth.tolist(), "prediction": prediction.tolist()}, distance
-        probabilities = reduced["probabilities"]
-        if self.labels.problem_type == "multi_label_classification":
-            distance = np.abs(probabilities - truth).max(axis=1)
-            return {
-                "label": [names[row > 0].tolist() for row in truth],
-                "prediction": [names[row > 0].tolist() for row in prediction],
-                "probabilities": probabilities.tolist(),
-            }, np.where((prediction != truth).any(axis=1), distance, 0.0)
-        probability = probabilities[np.arange(len(prediction)), prediction]
-        return {
-            "label": names[truth].tolist(),
-            "prediction": names[prediction].tolist(),
-            "probability": probability.tolist(),
-            "probabilities": probabilities.tolist(),
-        }, np.where(prediction != truth, probability, 0.0)
 
 
 def write_worst(

@@ -32,7 +32,7 @@ from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp, require_same_run
 from hf_finetune.run_folder import RunFolder, write_json
 from hf_finetune.scoring import describe_best, save_best, score_splits
-from hf_finetune.tasks.base import TASKS, Task
+from hf_finetune.tasks import Task, build_task
 from hf_finetune.terminal import JsonLines, TerminalProgress
 
 __all__ = ["Prepared", "Result", "check", "evaluate", "prepare", "run"]
@@ -147,7 +147,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
     try_one_batch(parts)
     num_all, num_trained = count_parameters(parts.model)
     return [
-        f"task     {recipe.task.name}, {splits.labels.problem_type}, {splits.labels.num_labels} labels",
+        f"task     {recipe.task.name}, {splits.labels.describe()}",
         f"model    {recipe.model.checkpoint}: {num_all:,} parameters, {num_trained:,} trained",
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
@@ -198,7 +198,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     """
     # 2 registries
     import_user_files(recipe)
-    task = TASKS.get(recipe.task.name, where=recipe.where("task"))(recipe.task)
+    task = build_task(recipe, trust_remote_code=trust_remote_code)
     engine = ENGINES.get(recipe.engine, where=recipe.where("engine"))
     training = fill_defaults(recipe)
     args = build_arguments(recipe, training)
@@ -219,7 +219,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
         logger.info(note)
     for name, rows in splits.dropped.items():
         logger.warning("%s: %d unusable rows dropped, such as row %d: %s", name, len(rows), *rows[0])
-    specs = recipe.metrics or tuple(task.default_metrics(labels.problem_type))
+    specs = recipe.metrics or tuple(task.default_metrics(labels))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
     training |= _choose_best_by(metrics, recipe, args)
     # 5 model
@@ -235,7 +235,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
         args=args,
         train_dataset=splits.train,
         eval_dataset=splits.eval,
-        collate=task.collate,
+        collate=task.build_collate(labels),
         loss=build_loss(
             recipe.loss,
             labels,
@@ -243,9 +243,10 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
             count_labels=lambda: _count_labels(splits),
             where=recipe.where,
         ),
-        reduce=task.build_reduce(labels.problem_type),
+        reduce=task.build_reduce(labels),
+        decode=task.build_decode(labels),
         metrics=metrics,
-        processor=processor,
+        processor=task.complete_processor(processor, labels),
         guard=Guard(max_skips=recipe.guard.max_skips),
         stamp=build_stamp(resolved, args, splits.fingerprint),
     )
@@ -300,9 +301,7 @@ def _finish(
     scored = replace(parts, model=model)
     return {
         "best": describe_best(parts, state),
-        "labels": list(splits.labels.names),
-        "num_labels": splits.labels.num_labels,
-        "problem_type": splits.labels.problem_type,
+        **splits.labels.to_json(),
         **score_splits(scored, task, splits, prepared.metrics, folder, on_step=progress.track),
         "train": _describe_training(parts, state),
     }

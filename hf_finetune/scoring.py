@@ -74,7 +74,7 @@ def score_splits(
 
     Args:
         parts: With the model to score.
-        task: Draws the pictures of mistakes.
+        task: Makes the tables of predictions and the pictures of mistakes.
         splits: The data.
         metrics: For what is not a scalar, such as the confusion matrix.
         folder: Takes the predictions.
@@ -89,7 +89,7 @@ def score_splits(
         if dataset is None:
             continue
         if PartialState().is_main_process:
-            with PredictionWriter(folder.predictions(name), splits.labels) as writer:
+            with PredictionWriter(folder.predictions(name), task, splits.labels) as writer:
                 found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
             if name == "test" or splits.test is None:
                 write_worst(folder.worst, writer.worst, splits.raw(name), task.thumbnail)

@@ -17,7 +17,7 @@ from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.errors import DataError
-from hf_finetune.tasks.base import LabelSpace, Preparation, Task
+from hf_finetune.tasks.base import Preparation, Space, Task
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -37,7 +37,7 @@ class Splits:
         train: Augmented; `set_epoch` changes how.
         eval: The validation rows, or those held out of the training split.
         test: None when the recipe names none.
-        labels: What there is to tell apart.
+        labels: What there is to say.
         columns: Role -> column, with those that were inferred.
         fingerprint: Of the contents: pixels, labels and their order; the same on every machine.
         dropped: Split -> (row, reason) of the rows that could not be used, when the recipe says to drop them.
@@ -47,7 +47,7 @@ class Splits:
     train: Rows
     eval: Rows
     test: Rows | None
-    labels: LabelSpace
+    labels: Space
     columns: Mapping[str, str]
     fingerprint: str
     dropped: Mapping[str, list[tuple[int, str]]] = field(default_factory=dict)
@@ -96,6 +96,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
             for name, source in sources.items()
         },
         sources["train"].features[label_column],
+        processor=processor,
         where=recipe.where,
     )
     preparation = task.build_preparation(sources["train"].features[input_column], find_folders(recipe))
@@ -212,7 +213,7 @@ def _divide(train: RawRows, preparation: Preparation, recipe: Recipe, seed: int)
     return kept, out
 
 
-def _fingerprint(raw: Mapping[str, RawRows], labels: LabelSpace) -> str:
+def _fingerprint(raw: Mapping[str, RawRows], labels: Space) -> str:
     content = hashlib.sha256(repr(labels).encode())
     for name, rows in raw.items():
         content.update(name.encode())

@@ -46,7 +46,7 @@ def evaluate(
         parts: Model, loss, reduce, metrics, collate and args are used; the model may be as it is after `fit`.
         dataset: Rows the collator takes; must have a length.
         prefix: Put before every name: "eval" gives `eval_loss`.
-        on_batch: Called on the main process with the gathered reduced rows and "labels", in the data set's
+        on_batch: Called on the main process with the gathered, decoded rows and "labels", in the data set's
             order.
         on_step: Called on every process after each batch with the loader (for a progress bar).
 
@@ -169,6 +169,8 @@ def _take_in(
     rows: dict[str, np.ndarray],
     on_batch: Callable[[dict[str, np.ndarray]], None] | None,
 ) -> None:
+    if parts.decode is not None:
+        rows = parts.decode(rows)
     if on_batch is not None:
         on_batch(rows)
     if parts.metrics is not None:

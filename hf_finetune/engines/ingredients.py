@@ -79,6 +79,8 @@ class Ingredients:
         collate: Rows -> micro-batch, with "labels".
         loss: See `Loss`.
         reduce: See `Reduce`.
+        decode: Turns what `reduce` returned of a batch, gathered, and "labels" into what metrics and tables
+            take, such as token numbers into text; called on the main process. None leaves them as they are.
         metrics: See `Metrics`; None evaluates the loss alone.
         processor: Saved beside the weights in every checkpoint.
         callbacks: Any `TrainerCallback`; both engines fire the same events.
@@ -94,6 +96,7 @@ class Ingredients:
     collate: Callable[[list[Any]], Batch]
     loss: Loss
     reduce: Reduce
+    decode: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     metrics: Metrics | None = None
     processor: Any = None
     callbacks: Sequence[TrainerCallback] = ()

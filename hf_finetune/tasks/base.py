@@ -4,10 +4,17 @@ A task is one file with one decorator: `@TASKS.register("image-classification")`
 The data package calls it in this order, and knows nothing else about it:
 
     roles              which columns it needs, and which features can fill them
-    build_targets      the label column -> label space and numbers
+    build_targets      the label column -> what a model can say, and numbers
     build_preparation  raw values -> what is cached on disk (decoded, checked), once; and how it is read back
     build_transform    decoded, augmented rows -> model inputs, a whole batch at a time
-    collate            rows -> micro-batch
+    build_collate      rows -> micro-batch
+
+and the engine, the tables of predictions and `predict` what is made of the outputs:
+
+    build_reduce       outputs of the model -> a few numbers a row, on the device
+    build_decode       these numbers -> text, on the main process; nothing where the numbers are all there is
+    tabulate           -> columns of the table of predictions, and how bad each mistake is
+    say                -> what `predict` answers for one file
 """
 
 from __future__ import annotations
@@ -18,7 +25,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from hf_finetune.registry import Registry
-from hf_finetune.tasks.labels import LabelSpace, build_targets
 
 if TYPE_CHECKING:
     import datasets
@@ -29,7 +35,19 @@ if TYPE_CHECKING:
 
     from hf_finetune.recipe import NamedSpec, Recipe, TaskSpec
 
-__all__ = ["TASKS", "Fetch", "LabelSpace", "Preparation", "Role", "Row", "Targets", "Task", "Transform"]
+__all__ = [
+    "TASKS",
+    "Arrays",
+    "Decode",
+    "Fetch",
+    "Preparation",
+    "Role",
+    "Row",
+    "Space",
+    "Targets",
+    "Task",
+    "Transform",
+]
 
 Row = dict[str, Any]
 """One decoded example, before it becomes numbers for the model: `{"image": uint8 [H, W, 3]}`."""
@@ -42,6 +60,44 @@ Transform: TypeAlias = "Callable[[Sequence[Row]], Mapping[str, Tensors]]"
 
 Fetch = Callable[[Sequence[int]], Sequence[Any]]
 """Positions within the batch -> the raw values of the data set, for what was not worth caching decoded."""
+
+
+Arrays: TypeAlias = "Mapping[str, np.ndarray]"
+"""What is left of a batch after `reduce`, B rows each, on the main process; "labels" where they are known."""
+
+Decode: TypeAlias = "Callable[[Arrays], dict[str, np.ndarray]]"
+"""Reduced rows of a batch -> the same with text in place of token numbers."""
+
+
+class Space(Protocol):
+    """What a model can say: some classes, numbers, or text. Metrics and losses know it, too."""
+
+    @property
+    def problem_type(self) -> str:
+        """One of transformers' three problem types, or "ctc" or "seq2seq" for text."""
+        ...
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the model: classes, targets of a regression, tokens of the vocabulary."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the classes; empty where there are none."""
+        ...
+
+    def describe(self) -> str:
+        """Say in a few words what there is to say."""
+        ...
+
+    def configure(self, config: Any) -> None:
+        """Write into a model's config what it must know to have the right output layer."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `scores.json` keeps of it."""
+        ...
 
 
 class Targets(Protocol):
@@ -117,8 +173,13 @@ class Task(ABC):
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 
+    @classmethod
+    def for_recipe(cls, recipe: Recipe, *, trust_remote_code: bool = False) -> Task:
+        """Return the task of a recipe; where one name means several kinds of model, the checkpoint's kind."""
+        return cls(recipe.task)
+
     @abstractmethod
-    def default_metrics(self, problem_type: str) -> list[NamedSpec]:
+    def default_metrics(self, space: Space) -> list[NamedSpec]:
         """Return the metrics of a recipe that names none."""
 
     @abstractmethod
@@ -148,23 +209,68 @@ class Task(ABC):
             samples: A few decoded rows to check a shortcut on.
         """
 
+    @abstractmethod
     def build_targets(
         self,
         columns: Mapping[str, pa.ChunkedArray],
         feature: Any,
         *,
+        processor: Any,
         where: Callable[[str], str],
-    ) -> tuple[LabelSpace, Mapping[str, Targets]]:
-        """Turn the label columns of all splits, the training split's first, into numbers."""
-        return build_targets(columns, feature, problem_type=self.spec.problem_type, where=where)
+    ) -> tuple[Space, Mapping[str, Targets]]:
+        """Turn the label columns of all splits, the training split's first, into numbers.
+
+        Args:
+            columns: Split -> label column.
+            feature: Of the column, the same in all splits.
+            processor: As `load_processor` returned it.
+            where: Key of the recipe -> place, for messages.
+        """
 
     @abstractmethod
-    def collate(self, rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Make a micro-batch of rows of a data set; the targets are under "labels"."""
+    def read_space(self, kept: Mapping[str, Any], processor: Any) -> Space:
+        """Return what the model of a finished run can say.
+
+        Args:
+            kept: `scores.json`, which has what `Space.to_json` returned.
+            processor: Of the run's best model.
+        """
+
+    def complete_processor(self, processor: Any, space: Space) -> Any:
+        """Return the processor to save beside the model: a vocabulary made of the training text is new."""
+        return processor
 
     @abstractmethod
-    def build_reduce(self, problem_type: str) -> Any:
-        """Return the engine's `reduce`: logits -> predictions and probabilities."""
+    def build_collate(
+        self, space: Space
+    ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:
+        """Return what makes a micro-batch of rows of a data set; the targets are under "labels"."""
+
+    @abstractmethod
+    def build_reduce(self, space: Space) -> Any:
+        """Return the engine's `reduce`: outputs of the model -> what metrics and predictions need."""
+
+    def build_decode(self, space: Space) -> Decode | None:
+        """Return what turns reduced token numbers into text; None where there is nothing to turn."""
+        return None
+
+    @abstractmethod
+    def tabulate(self, reduced: Arrays, space: Space) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the columns of the table of predictions, and a row each how bad the mistake is, 0 for none.
+
+        Args:
+            reduced: A batch as `reduce` and `decode` left it, with "labels".
+            space: What the model can say.
+        """
+
+    @abstractmethod
+    def say(self, row: Arrays, space: Space) -> dict[str, Any]:
+        """Return what `predict` answers for one file.
+
+        Args:
+            row: One row of a batch as `reduce` and `decode` left it.
+            space: What the model can say.
+        """
 
     @abstractmethod
     def thumbnail(self, row: Row) -> Image.Image:
@@ -172,3 +278,4 @@ class Task(ABC):
 
 
 TASKS: Registry[type[Task]] = Registry("task")
+"""Tasks by name; `Task.for_recipe` makes one."""

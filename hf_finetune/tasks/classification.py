@@ -6,16 +6,22 @@ Shapes: B rows of a batch, C classes, K targets of a regression.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
+import numpy as np
 import torch
 from torch import nn
 
 from hf_finetune.recipe import NamedSpec
+from hf_finetune.tasks.base import Arrays, Space, Targets, Task
 from hf_finetune.tasks.features import label_kind
+from hf_finetune.tasks.labels import LabelSpace, build_targets
 
-__all__ = ["build_class_reduce", "collate_rows", "default_class_metrics", "rank_label"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ClassificationTask", "collate_rows", "rank_label"]
 
 USUAL_NAMES = frozenset({"category", "class", "classes", "labels", "score", "tags", "target", "targets", "y"})
 
@@ -24,11 +30,6 @@ DEFAULT_METRICS = {
     "multi_label_classification": [NamedSpec(name="f1", options={"average": "macro"})],
     "regression": [NamedSpec(name="mse"), NamedSpec(name="mae")],
 }
-
-
-def default_class_metrics(problem_type: str) -> list[NamedSpec]:
-    """Return what a recipe without `metrics` is scored by."""
-    return DEFAULT_METRICS[problem_type]
 
 
 def rank_label(name: str, feature: Any, sample: Any) -> int | None:
@@ -42,32 +43,105 @@ def rank_label(name: str, feature: Any, sample: Any) -> int | None:
     return 2 if name.lower() in USUAL_NAMES else 3
 
 
-def build_class_reduce(problem_type: str) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
-    """Return what makes predictions of logits.
+class ClassificationTask(Task):
+    """A task whose labels are classes or numbers: what is left to say is what the inputs are."""
 
-    Args:
-        problem_type: single label: "prediction" int64 [B], "probabilities" float32 [B, C] (softmax);
-            multi label: "prediction" 0/1 int64 [B, C] at 0.5, "probabilities" [B, C] (sigmoid);
-            regression: "prediction" float32 [B], or [B, K] with several targets.
-    """
+    def default_metrics(self, space: Space) -> list[NamedSpec]:
+        """Return what a recipe without `metrics` is scored by."""
+        return DEFAULT_METRICS[space.problem_type]
 
-    def single(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
-        logits = outputs.logits.float()
-        return {"prediction": logits.argmax(-1), "probabilities": logits.softmax(-1)}
+    def build_targets(
+        self,
+        columns: Mapping[str, pa.ChunkedArray],
+        feature: Any,
+        *,
+        processor: Any,
+        where: Callable[[str], str],
+    ) -> tuple[LabelSpace, Mapping[str, Targets]]:
+        """Turn the label columns of all splits into numbers."""
+        return build_targets(columns, feature, problem_type=self.spec.problem_type, where=where)
 
-    def multi(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
-        probabilities = outputs.logits.float().sigmoid()
-        return {"prediction": (probabilities >= 0.5).long(), "probabilities": probabilities}
+    def read_space(self, kept: Mapping[str, Any], processor: Any) -> LabelSpace:
+        """Return the classes of a finished run."""
+        return LabelSpace.from_json(kept)
 
-    def regression(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
-        numbers = outputs.logits.float()
-        return {"prediction": numbers.squeeze(-1) if numbers.shape[-1] == 1 else numbers}
+    def build_collate(
+        self, space: Space
+    ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:
+        """Return what stacks rows of equal shapes."""
+        return collate_rows
 
-    return {
-        "single_label_classification": single,
-        "multi_label_classification": multi,
-        "regression": regression,
-    }[problem_type]
+    def build_reduce(self, space: Space) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
+        """Return what makes predictions of logits.
+
+        Args:
+            space: single label: "prediction" int64 [B], "probabilities" float32 [B, C] (softmax);
+                multi label: "prediction" 0/1 int64 [B, C] at 0.5, "probabilities" [B, C] (sigmoid);
+                regression: "prediction" float32 [B], or [B, K] with several targets.
+        """
+        return REDUCE[space.problem_type]
+
+    def tabulate(self, reduced: Arrays, space: Space) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the columns of the table of predictions, and a row each how bad the mistake is.
+
+        The columns are, by problem type:
+            single-label   label, prediction (class names), probability (of the prediction), probabilities
+            multi-label    label, prediction (lists of class names), probabilities
+            regression     label, prediction (numbers, or lists of numbers)
+        """
+        names = np.array(space.names, dtype=object)
+        truth, prediction = reduced["labels"], reduced["prediction"]
+        if space.problem_type == "regression":
+            distance = np.abs(prediction - truth).reshape(len(truth), -1).max(axis=1)
+            return {"label": truth.tolist(), "prediction": prediction.tolist()}, distance
+        probabilities = reduced["probabilities"]
+        if space.problem_type == "multi_label_classification":
+            distance = np.abs(probabilities - truth).max(axis=1)
+            return {
+                "label": [names[row > 0].tolist() for row in truth],
+                "prediction": [names[row > 0].tolist() for row in prediction],
+                "probabilities": probabilities.tolist(),
+            }, np.where((prediction != truth).any(axis=1), distance, 0.0)
+        probability = probabilities[np.arange(len(prediction)), prediction]
+        return {
+            "label": names[truth].tolist(),
+            "prediction": names[prediction].tolist(),
+            "probability": probability.tolist(),
+            "probabilities": probabilities.tolist(),
+        }, np.where(prediction != truth, probability, 0.0)
+
+    def say(self, row: Arrays, space: Space) -> dict[str, Any]:
+        """Name the classes of one file, with their probabilities."""
+        if space.problem_type == "regression":
+            return {"prediction": row["prediction"].tolist()}
+        probabilities = dict(zip(space.names, row["probabilities"].tolist(), strict=True))
+        if space.problem_type == "multi_label_classification":
+            chosen = [name for name, on in zip(space.names, row["prediction"], strict=True) if on]
+            return {"prediction": chosen, "probabilities": probabilities}
+        name = space.names[int(row["prediction"])]
+        return {"prediction": name, "probability": probabilities[name], "probabilities": probabilities}
+
+
+def _reduce_single(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
+    logits = outputs.logits.float()
+    return {"prediction": logits.argmax(-1), "probabilities": logits.softmax(-1)}
+
+
+def _reduce_multi(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
+    probabilities = outputs.logits.float().sigmoid()
+    return {"prediction": (probabilities >= 0.5).long(), "probabilities": probabilities}
+
+
+def _reduce_regression(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
+    numbers = outputs.logits.float()
+    return {"prediction": numbers.squeeze(-1) if numbers.shape[-1] == 1 else numbers}
+
+
+REDUCE: dict[str, Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]] = {
+    "single_label_classification": _reduce_single,
+    "multi_label_classification": _reduce_multi,
+    "regression": _reduce_regression,
+}
 
 
 def collate_rows(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

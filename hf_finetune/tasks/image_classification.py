@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from hf_finetune.errors import ModelError
 from hf_finetune.hub_access import reading_hub
-from hf_finetune.tasks.base import TASKS, Preparation, Role, Row, Task, Transform
-from hf_finetune.tasks.classification import (
-    build_class_reduce,
-    collate_rows,
-    default_class_metrics,
-    rank_label,
-)
+from hf_finetune.tasks.base import TASKS, Preparation, Role, Row, Transform
+from hf_finetune.tasks.classification import ClassificationTask, rank_label
 from hf_finetune.tasks.image_transform import ImageTransform
 from hf_finetune.tasks.images import build_image_preparation, rank_image
 
 if TYPE_CHECKING:
-    from hf_finetune.recipe import NamedSpec, Recipe
+    from hf_finetune.recipe import Recipe
 
 __all__ = ["ImageClassification"]
 
 
 @TASKS.register("image-classification")
-class ImageClassification(Task):
+class ImageClassification(ClassificationTask):
     """Images in, classes or numbers out.
 
     A decoded row is `{"image": uint8 [H, W, 3]}`; the checkpoint's own processor says what becomes of it.
@@ -40,10 +34,6 @@ class ImageClassification(Task):
         Role(name="image", what="the image", rank=rank_image),
         Role(name="label", what="the label", rank=rank_label),
     )
-
-    def default_metrics(self, problem_type: str) -> list[NamedSpec]:
-        """Return the metrics of a recipe that names none."""
-        return default_class_metrics(problem_type)
 
     def load_processor(self, recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
         """Load the checkpoint's image processor at its revision.
@@ -74,14 +64,6 @@ class ImageClassification(Task):
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns decoded rows into `pixel_values` [B, 3, H, W]."""
         return ImageTransform(processor, samples)
-
-    def collate(self, rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Make a micro-batch: "pixel_values" float32 [B, 3, H, W] and "labels"."""
-        return collate_rows(rows)
-
-    def build_reduce(self, problem_type: str) -> Any:
-        """Return the engine's `reduce`: logits -> predictions and probabilities."""
-        return build_class_reduce(problem_type)
 
     def thumbnail(self, row: Row) -> Image.Image:
         """Return the image as it was before augmentation and processing."""

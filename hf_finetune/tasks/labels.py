@@ -60,6 +60,30 @@ class LabelSpace:
         """Return name -> number."""
         return {name: number for number, name in enumerate(self.names)}
 
+    def describe(self) -> str:
+        """Say what there is to tell apart."""
+        return f"{self.problem_type}, {self.num_labels} labels"
+
+    def configure(self, config: Any) -> None:
+        """Write the classes, or the number of outputs, into a model's config."""
+        if self.names:
+            config.id2label, config.label2id = self.id2label, self.label2id
+        else:
+            config.num_labels = self.num_labels
+        config.problem_type = self.problem_type
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return {"labels": list(self.names), "num_labels": self.num_labels, "problem_type": self.problem_type}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> LabelSpace:
+        """Return the space that `to_json` described."""
+        names = tuple(kept["labels"])
+        return cls(
+            problem_type=kept["problem_type"], names=names, num_labels=len(names) or kept["num_labels"]
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTargets:

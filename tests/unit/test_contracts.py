@@ -16,7 +16,7 @@ from hf_finetune.losses import LOSSES
 from hf_finetune.metrics import METRICS
 from hf_finetune.recipe import load_recipe
 from hf_finetune.runner import run
-from hf_finetune.tasks.base import TASKS, LabelSpace
+from hf_finetune.tasks import TASKS, LabelSpace
 
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 
@@ -28,14 +28,23 @@ SPACES = {
 NEEDS_A_HUB = {"hub"}
 
 
+SMOKE_RECIPES = sorted(SMOKE.glob("*.yaml"))
+
+
 @pytest.mark.parametrize("task", TASKS.names())
-def test_a_task_trains_resumes_and_predicts_in_every_engine(task, tmp_path):
+def test_a_task_has_a_smoke_recipe(task):
+    """One for each kind of model the task's name stands for: <task>.yaml, <task>-<kind>.yaml ..."""
+    assert any(path.stem == task or path.stem.startswith(f"{task}-") for path in SMOKE_RECIPES)
+
+
+@pytest.mark.parametrize("path", SMOKE_RECIPES, ids=lambda path: path.stem)
+def test_a_task_trains_resumes_and_predicts_in_every_engine(path, tmp_path):
     """Two updates in each engine, stopped and resumed in the other: one run, whoever trains."""
     ends = {}
     for engine in ENGINES.names():
         words = [f"engine={engine}", f"training.output_dir={tmp_path / engine}", "training.max_steps=2"]
         words += ["training.save_strategy=steps", "training.save_steps=1", "training.eval_strategy=no"]
-        whole = run(load_recipe(SMOKE / f"{task}.yaml", words))
+        whole = run(load_recipe(path, words))
         assert (whole.folder.best / "model.safetensors").exists()
         assert whole.folder.predictions("test").exists()
         ends[engine] = [
@@ -44,7 +53,7 @@ def test_a_task_trains_resumes_and_predicts_in_every_engine(task, tmp_path):
         assert len(ends[engine]) == 2
         for other in ENGINES.names():
             again = run(
-                load_recipe(SMOKE / f"{task}.yaml", [*words, f"engine={other}"]),
+                load_recipe(path, [*words, f"engine={other}"]),
                 resume=whole.folder.path / "checkpoint-1",
             )
             resumed = [

@@ -13,8 +13,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.model import build_model
 from hf_finetune.recipe import Recipe, load_recipe
 from hf_finetune.runner import check
-from hf_finetune.tasks import TASKS
-from hf_finetune.tasks.base import LabelSpace
+from hf_finetune.tasks import TASKS, LabelSpace
 
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke" / "image-classification.yaml"
 ANIMALS = ("cat", "dog", "owl")

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 from hf_finetune.predictions import MAX_WORST, PredictionWriter, write_worst
-from hf_finetune.tasks.base import LabelSpace
+from hf_finetune.recipe import TaskSpec
+from hf_finetune.tasks import LabelSpace
+from hf_finetune.tasks.image_classification import ImageClassification
 
+TASK = ImageClassification(TaskSpec(name="image-classification"))
 ANIMALS = LabelSpace(problem_type="single_label_classification", names=("cat", "dog", "owl"), num_labels=3)
 
 
@@ -20,7 +23,7 @@ def batch(probabilities, labels):
 
 def test_batches_become_one_table_with_class_names(tmp_path):
     path = tmp_path / "predictions" / "test.parquet"
-    with PredictionWriter(path, ANIMALS) as writer:
+    with PredictionWriter(path, TASK, ANIMALS) as writer:
         writer(batch([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]], [0, 2]))
         writer(batch([[0.0, 0.1, 0.9]], [1]))
         assert not path.exists()
@@ -37,7 +40,7 @@ def test_batches_become_one_table_with_class_names(tmp_path):
 def test_only_the_worst_mistakes_are_kept_worst_first(tmp_path):
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.4, 1.0, size=200)
-    with PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
+    with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS) as writer:
         for p in sure:
             writer(batch([[p, 1 - p, 0.0]], [2]))
     write_worst(tmp_path / "w.parquet", writer.worst, range(200), lambda row: Image.new("L", (8, 8), row))
@@ -49,7 +52,7 @@ def test_only_the_worst_mistakes_are_kept_worst_first(tmp_path):
 
 def test_several_labels_per_row(tmp_path):
     labels = LabelSpace(problem_type="multi_label_classification", names=("red", "round"), num_labels=2)
-    with PredictionWriter(tmp_path / "p.parquet", labels) as writer:
+    with PredictionWriter(tmp_path / "p.parquet", TASK, labels) as writer:
         writer(
             {
                 "prediction": np.array([[1, 0], [1, 1]]),
@@ -65,7 +68,7 @@ def test_several_labels_per_row(tmp_path):
 
 def test_regression_keeps_numbers_and_ranks_by_distance(tmp_path):
     labels = LabelSpace(problem_type="regression", names=(), num_labels=1)
-    with PredictionWriter(tmp_path / "p.parquet", labels) as writer:
+    with PredictionWriter(tmp_path / "p.parquet", TASK, labels) as writer:
         writer({"prediction": np.array([1.0, 5.0]), "labels": np.array([1.5, 1.0])})
     assert pq.read_table(tmp_path / "p.parquet").to_pylist()[1] == {"row": 1, "label": 1.0, "prediction": 5.0}
     assert [entry["row"] for _, _, entry in sorted(writer.worst, reverse=True)] == [1, 0]
@@ -73,7 +76,7 @@ def test_regression_keeps_numbers_and_ranks_by_distance(tmp_path):
 
 def test_an_error_leaves_no_half_table(tmp_path):
     def fail_after_a_batch():
-        with PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
+        with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS) as writer:
             writer(batch([[1.0, 0.0, 0.0]], [0]))
             raise RuntimeError
 
@@ -90,7 +93,7 @@ def test_a_full_disk_at_the_last_moment_leaves_no_half_table(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def write():
-        with PredictionWriter(tmp_path / "p.parquet", ANIMALS) as writer:
+        with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS) as writer:
             writer(batch([[1.0, 0.0, 0.0]], [0]))
             monkeypatch.setattr(pq.ParquetWriter, "close", fail)
 

@@ -8,13 +8,16 @@ from transformers.models.deit.image_processing_pil_deit import DeiTImageProcesso
 
 from hf_finetune.errors import ModelError
 from hf_finetune.recipe import Recipe
-from hf_finetune.tasks import TASKS
+from hf_finetune.tasks import LabelSpace, build_task
 
 
 @pytest.fixture
 def task():
-    recipe = Recipe(task="image-classification", model={"checkpoint": "x"}, data={"path": "x"})
-    return TASKS.get("image-classification")(recipe.task)
+    return build_task(recipe_with("x"))
+
+
+def space(problem_type):
+    return LabelSpace(problem_type=problem_type, names=("a", "b"), num_labels=2)
 
 
 def recipe_with(checkpoint):
@@ -38,14 +41,18 @@ def test_a_checkpoint_without_processor(task, tmp_path):
 @pytest.mark.parametrize("num_labels", [2, 5])
 def test_one_label(task, num_labels):
     logits = torch.randn(4, num_labels)
-    reduced = task.build_reduce("single_label_classification")(None, {}, ImageClassifierOutput(logits=logits))
+    reduced = task.build_reduce(space("single_label_classification"))(
+        None, {}, ImageClassifierOutput(logits=logits)
+    )
     assert torch.equal(reduced["prediction"], logits.argmax(1))
     assert torch.allclose(reduced["probabilities"].sum(1), torch.ones(4))
 
 
 def test_several_labels(task):
     logits = torch.tensor([[0.1, -0.1], [-3.0, 0.0]], dtype=torch.bfloat16)
-    reduced = task.build_reduce("multi_label_classification")(None, {}, ImageClassifierOutput(logits=logits))
+    reduced = task.build_reduce(space("multi_label_classification"))(
+        None, {}, ImageClassifierOutput(logits=logits)
+    )
     assert reduced["prediction"].tolist() == [[1, 0], [0, 1]]
     assert reduced["prediction"].dtype == torch.int64
     assert reduced["probabilities"].dtype == torch.float32
@@ -54,12 +61,12 @@ def test_several_labels(task):
 @pytest.mark.parametrize(("num_targets", "shape"), [(1, (4,)), (3, (4, 3))])
 def test_numbers(task, num_targets, shape):
     outputs = ImageClassifierOutput(logits=torch.randn(4, num_targets))
-    assert task.build_reduce("regression")(None, {}, outputs)["prediction"].shape == shape
+    assert task.build_reduce(space("regression"))(None, {}, outputs)["prediction"].shape == shape
 
 
 @pytest.mark.parametrize("kind", ["single_label_classification", "multi_label_classification", "regression"])
 def test_every_problem_has_metrics(task, kind):
-    assert [spec.name for spec in task.default_metrics(kind)]
+    assert [spec.name for spec in task.default_metrics(space(kind))]
 
 
 def test_thumbnail(task):
