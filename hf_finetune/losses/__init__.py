@@ -1,6 +1,6 @@
 """Named losses: a recipe's `loss` -> what an engine calls on each micro-batch."""
 
-from hf_finetune.losses import classification, regression  # registers them
+from hf_finetune.losses import classification, ctc, regression  # registers them
 from hf_finetune.losses.base import LOSSES, Labels, Loss, build_loss, default_loss, get_logits
 from hf_finetune.losses.weights import balanced_weights
 
@@ -11,6 +11,7 @@ __all__ = [
     "balanced_weights",
     "build_loss",
     "classification",
+    "ctc",
     "default_loss",
     "get_logits",
     "regression",

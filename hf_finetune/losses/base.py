@@ -18,10 +18,12 @@ from hf_finetune.losses.weights import balanced_weights
 from hf_finetune.registry import OptionError, Registry
 
 __all__ = [
+    "CTC",
     "IGNORED",
     "LOSSES",
     "MULTI",
     "REGRESSION",
+    "SEQ2SEQ",
     "SINGLE",
     "Labels",
     "Loss",
@@ -38,6 +40,7 @@ IGNORED = -100
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"
 REGRESSION = "regression"
+CTC, SEQ2SEQ = "ctc", "seq2seq"
 
 
 class Loss(Protocol):
@@ -56,21 +59,21 @@ class Loss(Protocol):
 
 
 class Labels(Protocol):
-    """What a loss must know about the targets; the tasks' `LabelSpace` has it."""
+    """What a loss must know about the targets; the tasks' spaces have it."""
 
     @property
     def problem_type(self) -> str:
-        """Return one of transformers' three problem types."""
+        """Return one of transformers' three problem types, or "ctc" or "seq2seq"."""
         ...
 
     @property
     def num_labels(self) -> int:
-        """Return the number of classes, labels or regression outputs."""
+        """Return the number of classes, labels, regression outputs or tokens."""
         ...
 
     @property
     def names(self) -> Sequence[str]:
-        """Return the names of the classes; empty for regression."""
+        """Return the names of the classes; empty for regression and for text."""
         ...
 
 
@@ -108,7 +111,13 @@ def default_loss(problem_type: str) -> str:
         >>> default_loss("multi_label_classification")
         'bce_with_logits'
     """
-    return {SINGLE: "cross_entropy", MULTI: "bce_with_logits", REGRESSION: "mse"}[problem_type]
+    return {
+        SINGLE: "cross_entropy",
+        MULTI: "bce_with_logits",
+        REGRESSION: "mse",
+        CTC: "ctc",
+        SEQ2SEQ: "cross_entropy",
+    }[problem_type]
 
 
 def build_loss(

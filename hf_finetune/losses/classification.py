@@ -12,6 +12,7 @@ from hf_finetune.losses.base import (
     IGNORED,
     LOSSES,
     MULTI,
+    SEQ2SEQ,
     SINGLE,
     Labels,
     Loss,
@@ -48,7 +49,7 @@ def build_cross_entropy(
 
     Source: `torch.nn.functional.cross_entropy`; Szegedy et al. 2016, arXiv:1512.00567, for the smoothing.
     """
-    check_problem(space, SINGLE)
+    check_problem(space, SINGLE, SEQ2SEQ)
     weights = ClassNumbers("class_weights", class_weights, names=space.names, num_classes=space.num_labels)
     smoothing = check_number("label_smoothing", label_smoothing, below=1.0)
 

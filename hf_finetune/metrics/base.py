@@ -10,31 +10,43 @@ import numpy as np
 
 from hf_finetune.registry import OptionError, Registry
 
-__all__ = ["METRICS", "MULTI", "REGRESSION", "SINGLE", "Array", "Labels", "Metric", "check_problem"]
+__all__ = [
+    "METRICS",
+    "MULTI",
+    "REGRESSION",
+    "SINGLE",
+    "TEXT",
+    "Array",
+    "Labels",
+    "Metric",
+    "check_problem",
+]
 
 SINGLE = "single_label_classification"
 MULTI = "multi_label_classification"
 REGRESSION = "regression"
+TEXT = ("ctc", "seq2seq")
+"""Text that a CTC model spells frame by frame, and text that a decoder writes."""
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 class Labels(Protocol):
-    """What a metric must know about the targets; the tasks' `LabelSpace` has it."""
+    """What a metric must know about the targets; the tasks' spaces have it."""
 
     @property
     def problem_type(self) -> str:
-        """Return one of transformers' three problem types."""
+        """Return one of transformers' three problem types, or one of `TEXT`."""
         ...
 
     @property
     def num_labels(self) -> int:
-        """Return the number of classes, labels or regression outputs."""
+        """Return the number of classes, labels, regression outputs or tokens."""
         ...
 
     @property
     def names(self) -> Sequence[str]:
-        """Return the names of the classes; empty for regression."""
+        """Return the names of the classes; empty for regression and for text."""
         ...
 
 
@@ -79,7 +91,7 @@ class Metric(ABC):
 
         Args:
             reduced: What the task makes of the logits: "prediction" [B, *] classes, [B, C] labels 0 or 1, or
-                [B] or [B, K] numbers; for classes also "probabilities" [B, *, C].
+                [B] or [B, K] numbers, or [B] texts; for classes also "probabilities" [B, *, C].
             labels: The targets, of the predictions' shape; -100 does not count.
         """
 
@@ -99,8 +111,8 @@ def check_problem(space: Labels, *allowed: str) -> None:
         OptionError: The problem type is not among `allowed`.
     """
     if space.problem_type not in allowed:
-        fitting = "mse or mae" if space.problem_type == REGRESSION else "accuracy or f1"
+        fitting = {REGRESSION: "mse or mae", **dict.fromkeys(TEXT, "wer or cer")}
         raise OptionError(
             f"it is for {' or '.join(allowed)}, but the labels are {space.problem_type}",
-            todo=f"Use for example {fitting}.",
+            todo=f"Use for example {fitting.get(space.problem_type, 'accuracy or f1')}.",
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from hf_finetune.metrics.base import METRICS, MULTI, REGRESSION, SINGLE, Labels, Metric, check_problem
+from hf_finetune.metrics.base import METRICS, MULTI, REGRESSION, SINGLE, TEXT, Labels, Metric, check_problem
 from hf_finetune.metrics.modules import BundledMetric
+from hf_finetune.metrics_modules.transcripts import NORMALIZERS
 from hf_finetune.registry import OptionError
 
 __all__: list[str] = []
@@ -174,11 +175,29 @@ for _name in ("mse", "mae"):
     METRICS.register(_name)(partial(build_mean_error, _name))
 
 
+def build_error_rate(name: str, space: Labels, *, normalizer: str = "none") -> Metric:
+    """Build the word or the character error rate of text.
+
+    Args:
+        name: Which of them.
+        space: The targets.
+        normalizer: What makes both texts comparable: "none"; "basic", lower-case without punctuation;
+            "whisper" and "whisper_english", those of the Whisper paper for any language and for English.
+    """
+    check_problem(space, *TEXT)
+    _check_choice("normalizer", normalizer, NORMALIZERS)
+    return BundledMetric(name, greater_is_better=False, normalizer=normalizer)
+
+
+for _name in ("wer", "cer"):
+    METRICS.register(_name)(partial(build_error_rate, _name))
+
+
 def _config(space: Labels) -> str | None:
     return "multilabel" if space.problem_type == MULTI else None
 
 
-def _check_choice(option: str, value: object, allowed: Sequence[str]) -> None:
+def _check_choice(option: str, value: object, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise OptionError(f"{option} must be {' or '.join(allowed)} here, not {value!r}", option=option)
 

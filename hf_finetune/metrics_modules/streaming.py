@@ -29,6 +29,7 @@ FEATURES: dict[str, Any] = {
     "classes": datasets.Sequence(datasets.Value("int64")),
     "score": datasets.Value("float64"),
     "scores": datasets.Sequence(datasets.Value("float64")),
+    "text": datasets.Value("string"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,16 @@ SPACES = {
     "single": LabelSpace(problem_type="single_label_classification", names=tuple("abcd"), num_labels=4),
     "multi": LabelSpace(problem_type="multi_label_classification", names=tuple("abcd"), num_labels=4),
     "regression": LabelSpace(problem_type="regression", names=(), num_labels=1),
+    "ctc": SimpleNamespace(
+        problem_type="ctc",
+        names=(),
+        num_labels=9,
+        blank=0,
+        reduction="mean",
+        zero_infinity=False,
+        count_frames=lambda lengths: lengths,
+    ),
+    "seq2seq": SimpleNamespace(problem_type="seq2seq", names=(), num_labels=9),
 }
 NEEDS_A_HUB = {"hub"}
 
@@ -99,6 +110,10 @@ def perfect(kind: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     if kind == "regression":
         labels = rng.normal(size=40).astype(np.float32)
         return {"prediction": labels.copy()}, labels
+    if kind in ("ctc", "seq2seq"):
+        words = np.array(["one", "two", "three", "", "four five"], dtype=object)
+        labels = words[rng.integers(0, len(words), 40)]
+        return {"prediction": labels.copy()}, labels
     if kind == "multi":
         labels = rng.integers(0, 2, (40, 4))
         return {"prediction": labels, "probabilities": 0.1 + 0.8 * labels}, labels.astype(np.float32)
@@ -133,10 +148,15 @@ def test_a_loss_adds_up_over_micro_batches(name, kind):
     if loss is None:
         return
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(11, SPACES[kind].num_labels, generator=generator, dtype=torch.float64)
-    labels = torch.as_tensor(perfect(kind)[1][:11])
-    logits.requires_grad_()
-    num = labels.numel()
+    if kind in ("ctc", "seq2seq"):
+        labels = torch.randint(1, 9, (11, 4), generator=generator)
+        labels[::3, 2:] = -100
+        shape: tuple[int, ...] = (11, 10 if kind == "ctc" else 4, 9)
+    else:
+        labels = torch.as_tensor(perfect(kind)[1][:11])
+        shape = (11, SPACES[kind].num_labels)
+    logits = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    num = int((labels != -100).sum())
 
     def of(part: slice) -> torch.Tensor:
         outputs = ImageClassifierOutput(logits=logits[part])
