@@ -134,4 +134,4 @@ def test_memory_does_not_grow_with_the_rows() -> None:
             tracemalloc.stop()
 
     measure_peak(1)
-    assert measure_peak(20) < measure_peak(10) + 20_000
+    assert measure_peak(80) < measure_peak(40) + 50_000  # jiwer leaves cycles until they are collected
