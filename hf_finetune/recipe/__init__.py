@@ -17,6 +17,7 @@ from hf_finetune.recipe.specs import (
     TaskSpec,
     TrackingSpec,
 )
+from hf_finetune.recipe.task_options import SpeechRecognitionOptions
 from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.user_code import import_user_files
 
@@ -30,6 +31,7 @@ __all__ = [
     "PeftSpec",
     "Recipe",
     "SpaceSpec",
+    "SpeechRecognitionOptions",
     "SplitsSpec",
     "SweepSpec",
     "TaskSpec",

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, ValidationError
 
 from hf_finetune.recipe.places import Finding
+from hf_finetune.recipe.task_options import TASK_OPTIONS, check_options
 from hf_finetune.recipe.validation import finding_error, raise_findings
 from hf_finetune.recipe.wording import describe, find_near, hint, is_secret
 
@@ -109,6 +110,26 @@ class TaskSpec(_Named):
         Literal["single_label_classification", "multi_label_classification", "regression"] | None
     ) = None
     """What a label is; found out from the label column when left out."""
+
+    @model_validator(mode="after")
+    def _has_known_options(self) -> TaskSpec:
+        check_options(self.name, self.options)
+        if self.name in TASK_OPTIONS and self.problem_type is not None:
+            what = f"{self.name} has no such option: its labels are text"
+            raise_findings([Finding(("problem_type",), what, "Remove it.", is_about_key=True)])
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        schema["anyOf"][1]["allOf"] = [
+            {
+                "if": {"properties": {"name": {"const": name}}},
+                "then": {"properties": options.model_json_schema()["properties"]},
+            }
+            for name, options in TASK_OPTIONS.items()
+        ]
+        return schema
 
 
 class PeftSpec(_Named):

@@ -9,7 +9,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from hf_finetune.recipe.places import Finding
 
-__all__ = ["ERROR_TYPE", "finding_error", "raise_findings"]
+__all__ = ["ERROR_TYPE", "details_of", "finding_error", "raise_findings"]
 
 ERROR_TYPE = "recipe"
 """`type` of an error whose `ctx` holds the fields of a Finding."""
@@ -23,13 +23,13 @@ def finding_error(what: str, todo: str | None = None, *, is_about_key: bool = Fa
     )
 
 
+def details_of(finding: Finding) -> InitErrorDetails:
+    """Make of a finding what pydantic makes a ValidationError of."""
+    kind = finding_error(finding.what, finding.todo, is_about_key=finding.is_about_key)
+    return InitErrorDetails(type=kind, loc=finding.path, input=None)
+
+
 def raise_findings(findings: Iterable[Finding]) -> None:
     """Raise one error for several keys below the value a validator is given; nothing when there are none."""
-    errors = [
-        InitErrorDetails(
-            type=finding_error(f.what, f.todo, is_about_key=f.is_about_key), loc=f.path, input=None
-        )
-        for f in findings
-    ]
-    if errors:
+    if errors := [details_of(finding) for finding in findings]:
         raise ValidationError.from_exception_data("recipe", errors)

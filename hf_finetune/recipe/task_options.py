@@ -1,0 +1,99 @@
+"""What a recipe may say beside a task's name, for the tasks whose options are known without importing them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic_core import InitErrorDetails, ValidationError
+
+from hf_finetune.recipe.places import Finding
+from hf_finetune.recipe.validation import ERROR_TYPE, details_of, finding_error
+from hf_finetune.recipe.wording import find_near, list_words
+
+__all__ = ["TASK_OPTIONS", "SpeechRecognitionOptions", "check_options"]
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class SpeechRecognitionOptions(BaseModel):
+    """Options of `task: automatic-speech-recognition`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    decoding: Literal["ctc", "seq2seq"] | None = None
+    """How the checkpoint writes: ctc, a token a frame, or seq2seq, by a decoder; found from its config."""
+
+    case: Literal["lower", "upper", "keep"] | None = None
+    """What becomes of the transcripts' letters; found from the vocabulary, lower for a new one."""
+
+    remove: Text | None = None
+    """Regular expression; what it matches in transcripts is removed, such as "[^a-z' ]"."""
+
+    vocabulary: Literal["checkpoint", "characters", "words"] | None = None
+    """For ctc: the checkpoint's tokens, or new ones from the training text; characters without a tokenizer."""
+
+    freeze_feature_encoder: StrictBool | None = None
+    """For ctc: keep the convolutions over the wave as they are; true where the model has them."""
+
+    target_lang: Text | None = None
+    """For ctc: the language of a multilingual checkpoint whose adapter and vocabulary are used, such as deu."""
+
+    language: Text | None = None
+    """For seq2seq: the language token that transcripts begin with, such as german."""
+
+    task: Literal["transcribe", "translate"] | None = None
+    """For seq2seq: the task token that transcripts begin with; translate goes into English."""
+
+    generation: dict[str, Any] = Field(default_factory=dict)
+    """For seq2seq: values of GenerationConfig, such as suppress_tokens or no_repeat_ngram_size; kept in best/."""
+
+    @field_validator("remove")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise finding_error(f"got {value!r}, which is not a regular expression: {error}") from None
+        return value
+
+
+TASK_OPTIONS: dict[str, type[BaseModel]] = {"automatic-speech-recognition": SpeechRecognitionOptions}
+"""Tasks that check their options before anything is imported; others check them when they are made."""
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the options of a task, all of them at once.
+
+    Args:
+        name: Of the task.
+        options: What is written beside it.
+
+    Raises:
+        ValidationError: With an error for each key that is wrong.
+    """
+    model = TASK_OPTIONS.get(name)
+    if model is None:
+        return
+    known = {key: value for key, value in options.items() if key in model.model_fields}
+    errors: list[InitErrorDetails] = []
+    for key in options:
+        if key not in known:
+            near = find_near(str(key), model.model_fields)
+            todo = (
+                f"Did you mean '{near}'?" if near else f"Known here: {list_words(list(model.model_fields))}."
+            )
+            errors.append(details_of(Finding((key,), f"{name} has no such option", todo, is_about_key=True)))
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        for e in error.errors(include_url=False):
+            loc, context = e["loc"], e.get("ctx", {})
+            if e["type"] == ERROR_TYPE:
+                errors.append(details_of(Finding(loc, **context)))
+            else:
+                errors.append(InitErrorDetails(type=e["type"], loc=loc, input=e["input"], ctx=context))
+    if errors:
+        raise ValidationError.from_exception_data(name, errors)
