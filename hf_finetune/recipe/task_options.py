@@ -1,4 +1,4 @@
-"""What a recipe may say beside a task's name, for the tasks whose options are known without importing them."""
+"""What a recipe may say beside a task's name, where that is known without importing the task."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class SpeechRecognitionOptions(BaseModel):
     """Regular expression; what it matches in transcripts is removed, such as "[^a-z' ]"."""
 
     vocabulary: Literal["checkpoint", "characters", "words"] | None = None
-    """For ctc: the checkpoint's tokens, or new ones from the training text; characters without a tokenizer."""
+    """For ctc: the checkpoint's tokens, or new ones of the training text; characters where there are none."""
 
     freeze_feature_encoder: StrictBool | None = None
     """For ctc: keep the convolutions over the wave as they are; true where the model has them."""
 
     target_lang: Text | None = None
-    """For ctc: the language of a multilingual checkpoint whose adapter and vocabulary are used, such as deu."""
+    """For ctc: the language, such as deu, whose adapter and vocabulary a multilingual checkpoint uses."""
 
     language: Text | None = None
     """For seq2seq: the language token that transcripts begin with, such as german."""
@@ -48,7 +48,7 @@ class SpeechRecognitionOptions(BaseModel):
     """For seq2seq: the task token that transcripts begin with; translate goes into English."""
 
     generation: dict[str, Any] = Field(default_factory=dict)
-    """For seq2seq: values of GenerationConfig, such as suppress_tokens or no_repeat_ngram_size; kept in best/."""
+    """For seq2seq: values of GenerationConfig, such as suppress_tokens or num_beams; kept in best/."""
 
     @field_validator("remove")
     @classmethod
@@ -82,9 +82,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     for key in options:
         if key not in known:
             near = find_near(str(key), model.model_fields)
-            todo = (
-                f"Did you mean '{near}'?" if near else f"Known here: {list_words(list(model.model_fields))}."
-            )
+            all_known = f"Known here: {list_words(list(model.model_fields))}."
+            todo = f"Did you mean '{near}'?" if near else all_known
             errors.append(details_of(Finding((key,), f"{name} has no such option", todo, is_about_key=True)))
     try:
         model.model_validate(known)
