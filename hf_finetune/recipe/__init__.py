@@ -15,13 +15,14 @@ from hf_finetune.recipe.specs import (
     SplitsSpec,
     SweepSpec,
     TaskSpec,
-    TrackingSpec,
 )
 from hf_finetune.recipe.task_options import SpeechRecognitionOptions
+from hf_finetune.recipe.tracking_spec import CometSpec, TrackingSpec
 from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.user_code import import_user_files
 
 __all__ = [
+    "CometSpec",
     "DataSpec",
     "EarlyStoppingSpec",
     "GuardSpec",

@@ -16,7 +16,7 @@ from hf_finetune.recipe.specs import Spec
 from hf_finetune.recipe.training_fields import training_fields
 from hf_finetune.recipe.training_rules import OTHER_NAMES
 from hf_finetune.recipe.validation import ERROR_TYPE
-from hf_finetune.recipe.wording import describe, find_near, hint, list_words
+from hf_finetune.recipe.wording import describe, find_near, hint, is_secret, list_words
 
 __all__ = ["explain"]
 
@@ -52,6 +52,12 @@ _EXAMPLES = {
     "sweep.space": "Write for example `space: {training.learning_rate: {low: 1e-5, high: 1e-3, log: true}}`.",
 }
 
+_SECRETS = {
+    # where a secret of this section goes instead
+    "hub": "Run `hf auth login` or set HF_TOKEN.",
+    "tracking.comet": "Set the environment variable COMET_API_KEY.",
+}
+
 _OTHER_NAMES = {
     # what other tools call it: where it is in a recipe
     **{name: f"training.{field}" for name, field in OTHER_NAMES.items()},
@@ -85,8 +91,16 @@ _OTHER_NAMES = {
     "sweep.num_trials": "sweep.trials",
     "sweep.n_trials": "sweep.trials",
     "comet": "tracking.comet",
+    "tracking.comet.project_name": "tracking.comet.project",
+    "tracking.comet.experiment_name": "tracking.comet.name",
+    "tracking.comet.online": "tracking.comet.mode",
+    "tracking.comet.offline": "tracking.comet.mode",
     **dict.fromkeys(
-        ["wandb", "tensorboard", "mlflow", "tracking.wandb", "tracking.tensorboard", "tracking.mlflow"],
+        [
+            f"{section}{name}"
+            for section in ("", "tracking.")
+            for name in ("wandb", "tensorboard", "mlflow", "trackio")
+        ],
         "training.report_to",
     ),
 }
@@ -104,6 +118,9 @@ def explain(error: ErrorDetails, *, text: str = "") -> Finding:
         return _complete(Finding(path, **context), text)
     if kind == "missing":
         return _missing(path)
+    if kind == "extra_forbidden" and is_secret(str(path[-1])):
+        place = _SECRETS.get(dotted(path[:-1]), "Set it in the environment of the run.")
+        return Finding(path, "a secret does not belong in a recipe", place, is_about_key=True)
     if kind == "extra_forbidden":
         return Finding(path, "unknown key", _suggest(path), is_about_key=True)
     if path[-1:] == ("[key]",):

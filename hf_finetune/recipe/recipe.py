@@ -20,8 +20,8 @@ from hf_finetune.recipe.specs import (
     SweepSpec,
     TaskSpec,
     Text,
-    TrackingSpec,
 )
+from hf_finetune.recipe.tracking_spec import TrackingSpec
 from hf_finetune.recipe.training_checks import check_training, unknown_training_key
 from hf_finetune.recipe.training_fields import training_fields
 from hf_finetune.recipe.validation import finding_error, raise_findings

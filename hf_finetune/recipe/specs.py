@@ -23,7 +23,7 @@ from pydantic_core import CoreSchema, ValidationError
 from hf_finetune.recipe.places import Finding
 from hf_finetune.recipe.task_options import TASK_OPTIONS, check_options
 from hf_finetune.recipe.validation import finding_error, raise_findings
-from hf_finetune.recipe.wording import describe, find_near, hint, is_secret
+from hf_finetune.recipe.wording import describe, find_near, hint
 
 __all__ = [
     "DataSpec",
@@ -38,7 +38,7 @@ __all__ = [
     "SplitsSpec",
     "SweepSpec",
     "TaskSpec",
-    "TrackingSpec",
+    "Text",
 ]
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -244,20 +244,6 @@ class EarlyStoppingSpec(Spec):
 
     threshold: Annotated[StrictFloat, Field(ge=0)] = 0.0
     """How much better counts as improvement."""
-
-
-class TrackingSpec(Spec):
-    """Where the run is followed."""
-
-    comet: dict[str, Any] | None = None
-    """Settings of Comet: project, workspace, mode (online or offline), tags."""
-
-    @model_validator(mode="after")
-    def _has_no_secret(self) -> TrackingSpec:
-        what, todo = "a secret does not belong in a recipe", "Set the environment variable COMET_API_KEY."
-        secrets = [key for key in self.comet or {} if is_secret(str(key))]
-        raise_findings([Finding(("comet", key), what, todo, is_about_key=True) for key in secrets])
-        return self
 
 
 class HubSpec(Spec):

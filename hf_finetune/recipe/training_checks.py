@@ -9,7 +9,15 @@ from typing import Any
 from hf_finetune.recipe.places import Finding, KeyPath
 from hf_finetune.recipe.training_combinations import check_combinations
 from hf_finetune.recipe.training_fields import TrainingField, known_trackers, training_fields
-from hf_finetune.recipe.training_rules import CHOICES, OTHER_NAMES, REMOVED, RENAMED, RULES, UNUSABLE
+from hf_finetune.recipe.training_rules import (
+    CHOICES,
+    OTHER_NAMES,
+    REMOVED,
+    RENAMED,
+    RULES,
+    UNUSABLE,
+    UNUSABLE_VALUES,
+)
 from hf_finetune.recipe.wording import describe, find_near, hint, list_words
 
 __all__ = ["check_training", "choices_of", "unknown_training_key"]
@@ -48,14 +56,19 @@ def _check_one(field: TrainingField, value: Any) -> list[Finding]:
         what, todo = UNUSABLE[field.name]
         return [Finding((field.name,), what, todo, is_about_key=True)]
     if isinstance(value, list) and "list" in field.kinds:
-        entries: list[tuple[KeyPath, Any]] = [((field.name, i), item) for i, item in enumerate(value)]
-        wrong = [(path, item) for path, item in entries if not _fits_in_list(field, item)]
+        entries = [_check_entry(field, (field.name, i), item) for i, item in enumerate(value)]
     else:
-        wrong = [] if _fits(field, value) else [((field.name,), value)]
-    return [
-        Finding(path, f"got {describe(bad)}, expected {_expected(field, path)}", _correction(field, bad))
-        for path, bad in wrong
-    ]
+        entries = [_check_entry(field, (field.name,), value)]
+    return [finding for finding in entries if finding]
+
+
+def _check_entry(field: TrainingField, path: KeyPath, value: Any) -> Finding | None:
+    if isinstance(value, str) and (field.name, value) in UNUSABLE_VALUES:
+        return Finding(path, *UNUSABLE_VALUES[field.name, value])
+    if _fits(field, value) if len(path) == 1 else _fits_in_list(field, value):
+        return None
+    what = f"got {describe(value)}, expected {_expected(field, path)}"
+    return Finding(path, what, _correction(field, value))
 
 
 def _fits(field: TrainingField, value: Any) -> bool:
@@ -82,7 +95,8 @@ def choices_of(field: TrainingField) -> tuple[str, ...]:
     """Return the only texts a field takes; empty when it takes any."""
     if field.name == "report_to":
         trackers = known_trackers()
-        return ("none", "all", *trackers) if trackers else ()
+        usable = [name for name in ("none", "all", *trackers) if ("report_to", name) not in UNUSABLE_VALUES]
+        return tuple(usable) if trackers else ()
     return field.choices or field.items or CHOICES.get(field.name, ())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CHOICES", "OTHER_NAMES", "REMOVED", "RENAMED", "RULES", "UNUSABLE", "Rule"]
+__all__ = ["CHOICES", "OTHER_NAMES", "REMOVED", "RENAMED", "RULES", "UNUSABLE", "UNUSABLE_VALUES", "Rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +192,18 @@ OTHER_NAMES: dict[str, str] = {
     "amp": "fp16",
     "mixed_precision": "bf16",
 }
+
+_COMET = (
+    "Comet is set up under tracking",
+    "Write tracking: {comet: {project: NAME}} and leave it out here.",
+)
+
+UNUSABLE_VALUES: dict[tuple[str, Any], tuple[str, str]] = {
+    ("report_to", "all"): (
+        "which trackers that is would depend on what is installed",
+        "Name them, as in [tensorboard, wandb].",
+    ),
+    ("report_to", "comet"): _COMET,
+    ("report_to", "comet_ml"): _COMET,
+}
+"""Single values that a recipe does not take, although TrainingArguments may: why, and what to do."""

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from hf_finetune.errors import RecipeError
-from hf_finetune.recipe import NamedSpec, Recipe, TaskSpec, load_recipe
+from hf_finetune.recipe import CometSpec, NamedSpec, Recipe, TaskSpec, load_recipe
 
 BASE = """\
 task: image-classification
@@ -87,7 +87,8 @@ def test_a_smallest_recipe_has_all_defaults() -> None:
         "training: {push_to_hub: true, hub_model_id: me/model, hub_strategy: end}",
         "early_stopping: {patience: 2}",
         "baseline: from-scratch",
-        "tracking: {comet: {project: dl, mode: offline}}\nhub: {repo_id: me/model, private: false}",
+        "tracking: {comet: {project: dl, mode: offline, tags: [a, b], collect: [git]}}",
+        "hub: {repo_id: me/model, private: false}",
         "sweep: {space: {training.learning_rate: {low: 1e-5, high: 1e-3, log: true}, loss.name: [a, b]}}",
         "expected: {eval_accuracy: 0.98, date: 2026-11-23, classes: {0: cat}}",
         "training:\n  learning_rate: !!float 1\n",
@@ -185,7 +186,7 @@ def test_overrides_reach_into_lists_and_short_forms(base: Path) -> None:
 
 def test_overrides_make_what_is_not_there_and_replace_what_is(base: Path) -> None:
     recipe = load_recipe(base, ["tracking.comet.project=dl", "model.peft={method: ia3}", "metrics=[f1]"])
-    assert recipe.tracking.comet == {"project": "dl"}
+    assert recipe.tracking.comet == CometSpec(project="dl")
     assert recipe.model.peft is not None
     assert recipe.model.peft.options == {}
     assert [spec.name for spec in recipe.metrics] == ["f1"]
