@@ -8,9 +8,10 @@ import torch
 from transformers import TrainingArguments
 
 from hf_finetune.errors import RecipeError
+from hf_finetune.metrics import MetricSet
 from hf_finetune.recipe import Recipe, own_defaults
 
-__all__ = ["build_arguments", "fill_defaults", "output_folder"]
+__all__ = ["build_arguments", "choose_best_by", "fill_defaults", "output_folder"]
 
 
 def output_folder(recipe: Recipe) -> str:
@@ -58,3 +59,25 @@ def build_arguments(recipe: Recipe, training: dict[str, Any]) -> TrainingArgumen
         raise RecipeError(
             f"training: {error}", where=recipe.where("training"), todo="Change these values."
         ) from None
+
+
+def choose_best_by(metrics: MetricSet, recipe: Recipe, args: TrainingArguments) -> dict[str, Any]:
+    """Let the first metric decide which model is best, and the metric itself which way is better.
+
+    Args:
+        metrics: In the recipe's order.
+        recipe: Reads `training`.
+        args: Changed in place.
+
+    Returns:
+        What is to be written into the resolved recipe's `training`.
+    """
+    if args.eval_strategy == "no":
+        return {}
+    name = recipe.training.get("metric_for_best_model") or next(iter(metrics.names), "loss")
+    where = recipe.where("training.metric_for_best_model")
+    args.metric_for_best_model = name
+    args.greater_is_better = recipe.training.get(
+        "greater_is_better", metrics.greater_is_better(name, where=where)
+    )
+    return {"metric_for_best_model": name, "greater_is_better": args.greater_is_better}

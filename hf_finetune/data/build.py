@@ -59,6 +59,21 @@ class Splits:
         named = {"train": self.train, "eval": self.eval, "test": self.test}
         return {name: len(split) for name, split in named.items() if split is not None}
 
+    def count_labels(self) -> list[int]:
+        """Return the number of training rows of each class.
+
+        Raises:
+            DataError: The rows have no class, or several each.
+        """
+        raw = self.train.raw
+        classes = raw.targets.classes
+        if classes is None:
+            raise DataError(
+                "class_weights: balanced needs one class per row", todo="Give the weights as a list."
+            )
+        counts: list[int] = np.bincount(classes[raw.rows], minlength=self.labels.num_labels).tolist()
+        return counts
+
     def raw(self, name: str) -> RawRows:
         """Return a split's decoded rows, in the order of the split."""
         split: Rows | None = getattr(self, name)

@@ -1,0 +1,170 @@
+"""One run, eight hops: recipe -> names -> processor -> data -> model -> ingredients -> engine -> finish."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from transformers import set_seed
+
+from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults, output_folder
+from hf_finetune.data import Splits, build_datasets, check_batch_size
+from hf_finetune.endings import explain_endings
+from hf_finetune.engines import ENGINES
+from hf_finetune.engines.arguments import require_arguments
+from hf_finetune.engines.ingredients import Guard, Ingredients
+from hf_finetune.environment import describe_environment, describe_inputs
+from hf_finetune.losses import build_loss
+from hf_finetune.metrics import build_metrics
+from hf_finetune.model import build_model, load_model
+from hf_finetune.processes import is_first_process, require_world_size
+from hf_finetune.recipe import Recipe, import_user_files
+from hf_finetune.report import write_report
+from hf_finetune.resume import build_stamp
+from hf_finetune.run_folder import RunFolder, write_json
+from hf_finetune.runner.finish import finish, run_baseline, with_callbacks
+from hf_finetune.runner.going_on import find_checkpoint
+from hf_finetune.runner.values import Prepared, Result
+from hf_finetune.tasks import build_task
+from hf_finetune.terminal import TerminalProgress
+
+__all__ = ["prepare", "run"]
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    recipe: Recipe,
+    *,
+    resume: bool | Path = False,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+) -> Result:
+    """Train what a recipe says and leave a run folder behind.
+
+    Args:
+        recipe: As `load_recipe` returns it.
+        resume: True goes on from the last whole checkpoint; a path from that one.
+        overwrite: Replace the run that is in the folder.
+        trust_remote_code: Run code that comes with the checkpoint or the data set.
+
+    Raises:
+        UserError: Something the user can fix; nothing was lost.
+        Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written.
+
+    Example:
+        from hf_finetune import load_recipe, run
+        print(run(load_recipe("recipes/quickstart.yaml")).scores["test"]["accuracy"])
+    """
+    folder = RunFolder(Path(output_folder(recipe)))
+    with explain_endings(folder.path):
+        # by every process: the others would wait for one that is refused alone
+        folder.claim(resume=bool(resume), overwrite=overwrite)
+        # 2 to 6: names, processor, data, model, ingredients
+        prepared = prepare(recipe, trust_remote_code=trust_remote_code)
+        resume_from = find_checkpoint(prepared, folder, resume)
+        if is_first_process():
+            _open_folder(folder, prepared, is_new=not resume)
+        # 7 engine
+        with TerminalProgress() as progress:
+            parts = with_callbacks(prepared, progress, folder.log)
+            state = prepared.engine(parts, resume_from)
+            # 8 finish
+            scores = finish(prepared, parts, state, folder, progress)
+        if recipe.baseline is not None:
+            scores["baseline"] = run_baseline(prepared, folder)
+        if is_first_process():
+            write_json(folder.scores, scores)
+            write_report(folder.path)
+    return Result(folder=folder, state=state, scores=scores)
+
+
+def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: bool = False) -> Prepared:
+    """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
+
+    Args:
+        recipe: As `load_recipe` returns it.
+        trained: The folder of a model that was trained by this recipe, to be used instead of the checkpoint.
+        trust_remote_code: Run code that comes with the checkpoint or the data set.
+
+    Raises:
+        UserError: Names, data, model or arguments do not fit.
+    """
+    # 2 registries
+    import_user_files(recipe)
+    task = build_task(recipe, trust_remote_code=trust_remote_code)
+    engine = ENGINES.get(recipe.engine, where=recipe.where("engine"))
+    training = fill_defaults(recipe)
+    args = build_arguments(recipe, training)
+    require_world_size(args.world_size)
+    require_arguments(args, recipe.engine, has_eval_set=True)  # a missing eval split is held out
+    # 3 processor
+    processor = task.load_processor(recipe, trust_remote_code=trust_remote_code)
+    # 4 data
+    with args.main_process_first():  # the other processes then find it cached
+        splits = build_datasets(recipe, task, processor, seed=args.seed)
+    labels = splits.labels
+    check_batch_size(
+        splits,
+        args.train_batch_size * args.world_size,
+        where=recipe.where("training.per_device_train_batch_size"),
+    )
+    _tell(splits)
+    specs = recipe.metrics or tuple(task.default_metrics(labels))
+    metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
+    training |= choose_best_by(metrics, recipe, args)
+    # 5 model
+    set_seed(args.seed)  # a new head draws its weights
+    if trained is None:
+        model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
+    else:
+        model = load_model(trained, recipe, task, labels, trust_remote_code=trust_remote_code)
+    # 6 ingredients
+    resolved = recipe.model_copy(update={"training": training, "metrics": specs})
+    parts = Ingredients(
+        model=model,
+        args=args,
+        train_dataset=splits.train,
+        eval_dataset=splits.eval,
+        collate=task.build_collate(labels),
+        loss=build_loss(
+            recipe.loss,
+            labels,
+            label_smoothing=args.label_smoothing_factor,
+            count_labels=splits.count_labels,
+            where=recipe.where,
+        ),
+        reduce=task.build_reduce(labels),
+        decode=task.build_decode(labels),
+        metrics=metrics,
+        processor=task.complete_processor(processor, labels),
+        guard=Guard(max_skips=recipe.guard.max_skips),
+        stamp=build_stamp(resolved, args, splits.fingerprint),
+    )
+    return Prepared(
+        recipe=resolved,
+        task=task,
+        splits=splits,
+        metrics=metrics,
+        engine=engine,
+        parts=parts,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None:
+    """Write down what is about to be trained, and with what."""
+    if is_new:
+        folder.clear()
+    recipe = prepared.recipe
+    folder.recipe.write_text(recipe.to_yaml(), encoding="utf-8")
+    inputs = describe_inputs(recipe, prepared.splits, prepared.parts.args)
+    write_json(folder.environment, describe_environment(recipe.source) | inputs)
+
+
+def _tell(splits: Splits) -> None:
+    """Say what was inferred from the data and which rows were left out."""
+    for note in splits.notes:
+        logger.info(note)
+    for name, rows in splits.dropped.items():
+        logger.warning("%s: %d unusable rows dropped, such as row %d: %s", name, len(rows), *rows[0])
