@@ -85,7 +85,7 @@ def _predict(
     model = load_model(folder.best, recipe, task, space, trust_remote_code=trust_remote_code).eval()
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model.to(device)
-    preparation = task.build_preparation(datasets.Value("string"), ())
+    preparation = task.build_preparation(datasets.Value("string"), (), processor=processor)
     transform, collate = task.build_transform(processor), task.build_collate(space)
     reduce, decode = task.build_reduce(space), task.build_decode(space)
     for start in range(0, len(paths), batch_size):

@@ -114,7 +114,9 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         processor=processor,
         where=recipe.where,
     )
-    preparation = task.build_preparation(sources["train"].features[input_column], find_folders(recipe))
+    preparation = task.build_preparation(
+        sources["train"].features[input_column], find_folders(recipe), processor=processor
+    )
     prepared = {
         name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
         for name, source in sources.items()

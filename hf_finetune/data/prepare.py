@@ -46,6 +46,10 @@ class PreparedSplit:
         digests: np.ndarray = self._column("digest").to_numpy()
         return digests
 
+    def lengths(self) -> np.ndarray | None:
+        """Return int64 [N], the length of every row's input; None where it has none, as images have none."""
+        return self._column("length").to_numpy() if "length" in self.cached.column_names else None
+
     def _column(self, name: str) -> Any:
         return self.cached.with_format("arrow")[:][name]
 
@@ -69,19 +73,24 @@ def prepare_split(
     # beside the caches of `datasets`, not in the folder of the data: that may be read-only, or committed
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
     folder.mkdir(parents=True, exist_ok=True)
-    cached = source.with_format(None).map(
-        preparation.function,
-        input_columns=column,
-        remove_columns=source.column_names,
-        features=preparation.features,
-        batched=True,
-        batch_size=CHUNK,
-        writer_batch_size=CHUNK,
-        num_proc=num_proc if num_proc and len(source) > CHUNK else None,
-        cache_file_name=str(folder / f"{fingerprint}.arrow"),
-        load_from_cache_file=True,
-        new_fingerprint=fingerprint,
-        desc=f"Preparing {name}",
+    # of the other columns some may not be decodable here: sounds need torchcodec for it
+    cached = (
+        source.select_columns([column])
+        .with_format(None)
+        .map(
+            preparation.function,
+            input_columns=column,
+            remove_columns=column,
+            features=preparation.features,
+            batched=True,
+            batch_size=CHUNK,
+            writer_batch_size=CHUNK,
+            num_proc=num_proc if num_proc and len(source) > CHUNK else None,
+            cache_file_name=str(folder / f"{fingerprint}.arrow"),
+            load_from_cache_file=True,
+            new_fingerprint=fingerprint,
+            desc=f"Preparing {name}",
+        )
     )
     return PreparedSplit(source=source, cached=cached, column=column)
 

@@ -72,6 +72,19 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         # in shared memory, so that it reaches workers which live on from epoch to epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
+    @property
+    def lengths(self) -> list[int]:
+        """Return the length of every row before augmentation, where the preparation knows it.
+
+        Raises:
+            AttributeError: It does not; so `hasattr` is False for these rows.
+        """
+        lengths = self.raw.split.lengths()
+        if lengths is None:
+            raise AttributeError("the rows have no length")
+        chosen: list[int] = lengths[self.raw.rows].tolist()
+        return chosen
+
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that augmentation depends on, here and in running workers."""
         self._epoch.fill_(epoch)

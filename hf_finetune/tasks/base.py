@@ -192,12 +192,13 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def build_preparation(self, feature: Any, folders: Sequence[str]) -> Preparation:
+    def build_preparation(self, feature: Any, folders: Sequence[str], *, processor: Any) -> Preparation:
         """Say how the values of the input column are decoded and checked, and read back.
 
         Args:
             feature: Of the input column.
             folders: Where relative paths in the column may start.
+            processor: As `load_processor` returned it; it knows the sampling rate of sounds.
         """
 
     @abstractmethod

@@ -57,7 +57,7 @@ class ImageClassification(ClassificationTask):
                 todo="Name a checkpoint for images",
             ) from error
 
-    def build_preparation(self, feature: Any, folders: Sequence[str]) -> Preparation:
+    def build_preparation(self, feature: Any, folders: Sequence[str], *, processor: Any) -> Preparation:
         """Decode and check every image once; keep the pixels of small ones."""
         return build_image_preparation(folders)
 

@@ -7,7 +7,6 @@ times the disk of the JPEG.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +18,7 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from hf_finetune.tasks.base import Fetch, Preparation, Row
+from hf_finetune.tasks.files import find_file, hash_content, tell_problem
 
 __all__ = ["RAW_PIXELS", "build_image_preparation", "decode_image", "rank_image", "read_images", "to_rgb"]
 
@@ -81,7 +81,7 @@ def decode_image(value: Any, folders: Sequence[str] = ()) -> np.ndarray:
     if isinstance(value, bytes):
         value = {"path": None, "bytes": value}
     elif isinstance(value, str):
-        value = {"path": _find_file(value, folders), "bytes": None}
+        value = {"path": find_file(value, folders), "bytes": None}
     if value["bytes"] is None and value["path"] and Path(value["path"]).is_file():
         value = {**value, "bytes": Path(value["path"]).read_bytes()}  # PIL leaves a damaged file open
     with warnings.catch_warnings():
@@ -133,13 +133,9 @@ def _prepare(values: list[Any], *, folders: tuple[str, ...]) -> dict[str, list[A
         columns["pixels"].append(raw if image is not None and height * width <= RAW_PIXELS else None)
         columns["height"].append(height)
         columns["width"].append(width)
-        columns["digest"].append(_digest(raw))
+        columns["digest"].append(hash_content(raw))
         columns["problem"].append(problem)
     return columns
-
-
-def _digest(raw: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little", signed=True)
 
 
 def _try_decode(value: Any, folders: Sequence[str]) -> tuple[np.ndarray | None, str | None]:
@@ -148,17 +144,7 @@ def _try_decode(value: Any, folders: Sequence[str]) -> tuple[np.ndarray | None, 
     try:
         return decode_image(value, folders), None
     except Exception as error:  # decoders raise nearly anything on damaged files; each is this row's problem
-        path = value if isinstance(value, str) else value.get("path") if isinstance(value, dict) else None
         # PIL's own words name an address in memory
         is_foreign = isinstance(error, UnidentifiedImageError)
         told = "not an image file" if is_foreign else str(error) or type(error).__name__
-        return None, told if path is None or path in told else f"{path}: {told}"
-
-
-def _find_file(name: str, folders: Sequence[str]) -> str:
-    for folder in folders:
-        if (Path(folder) / name).is_file():
-            return str(Path(folder) / name)
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"no such file: {name}")
-    return name
+        return None, tell_problem(value, told)
