@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from hf_finetune.runner import Result, check, evaluate, run
 
 __all__ = ["HfFinetuneError", "Recipe", "Result", "UserError", "check", "evaluate", "load_recipe", "run"]
+
+# transformers imports comet_ml, which would then patch sklearn, torch, mlflow ... and report its own errors;
+# an experiment is made of what the recipe asks for
+os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
+os.environ.setdefault("COMET_ERROR_TRACKING_ENABLE", "false")
 
 _HOMES = {
     "HfFinetuneError": "errors",

@@ -1,14 +1,16 @@
-"""Numbers as people read them, on the terminal and in the report."""
+"""Numbers as people read them, and nested settings as flat ones, for terminal, report and trackers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
     "MISSING",
     "as_finite",
     "as_float",
+    "flatten_keys",
     "format_duration",
     "format_name",
     "format_number",
@@ -120,3 +122,19 @@ def is_score(name: str, value: Any) -> bool:
         [True, True, False, False, False]
     """
     return as_float(value) is not None and not name.endswith(_NOT_SCORES)
+
+
+def flatten_keys(section: Mapping[str, Any], *, separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one; an empty one stays a value.
+
+    Example:
+        >>> flatten_keys({"model": {"peft": {"r": 8}, "config": {}}, "metrics": ["f1"]})
+        {'model.peft.r': 8, 'model.config': {}, 'metrics': ['f1']}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten_keys(value, separator=separator, prefix=f"{prefix}{key}{separator}")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

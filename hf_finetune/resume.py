@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hf_finetune.errors import CheckpointError
+from hf_finetune.formatting import flatten_keys
 from hf_finetune.recipe import Recipe
 
 __all__ = ["Change", "build_stamp", "compare_stamps", "require_same_run"]
@@ -125,7 +126,7 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         old: The stamp of the checkpoint.
         new: The stamp of the run that wants to go on from it.
     """
-    before, now = _flatten(old["recipe"]), _flatten(new["recipe"])
+    before, now = flatten_keys(old["recipe"]), flatten_keys(new["recipe"])
     changes = []
     is_same_data = old["fingerprint"] == new["fingerprint"]
     if not is_same_data:
@@ -195,13 +196,3 @@ def _global_batch(stamp: Mapping[str, Any]) -> int:
     training = stamp["recipe"]["training"]
     per_device, windows = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
     return int(per_device) * int(windows) * int(stamp["num_processes"])
-
-
-def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -74,6 +74,25 @@ class RunFolder:
         """The worst mistakes on the test split with their pictures, as parquet."""
         return self.path / "predictions" / "worst.parquet"
 
+    @property
+    def tracking(self) -> Path:
+        """What trackers keep on this machine, a folder each."""
+        return self.path / "tracking"
+
+    @property
+    def trackers(self) -> Path:
+        """The keys of the run's experiments, to go on with them, and where each experiment is."""
+        return self.tracking / "trackers.json"
+
+    def load_trackers(self) -> dict[str, dict[str, Any]]:
+        """Return what each tracker remembers, `place` among it; nothing of a missing or damaged file."""
+        try:
+            found = json.loads(self.trackers.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        is_whole = isinstance(found, dict) and all(isinstance(value, dict) for value in found.values())
+        return found if is_whole else {}
+
     def has_run(self) -> bool:
         """Whether a run was started here before."""
         return self.recipe.exists() or any(self.path.glob("checkpoint-*"))
@@ -114,7 +133,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete what a run writes, and nothing else: the folder may hold notes of the user's."""
-        for folder in [self.best, self.baseline, self.path / "predictions", *self.path.glob("checkpoint-*")]:
+        written = [self.best, self.baseline, self.tracking, self.path / "predictions"]
+        for folder in [*written, *self.path.glob("checkpoint-*")]:
             shutil.rmtree(folder, ignore_errors=True)
         for file in [self.recipe, self.environment, self.log, self.baseline_log, self.scores, self.report]:
             file.unlink(missing_ok=True)

@@ -101,6 +101,7 @@ def render_report(record: RunRecord) -> str:
         mistakes=build_mistakes(record),
         speed=build_speed(record),
         files=[(name, what) for name, what in FILES if (record.folder / name).exists()],
+        trackers=[(name, memory.get("place")) for name, memory in record.trackers.items()],
         checkpoints=checkpoint_names(record.folder),
         snippet=_snippet(headline.task, record),
         environment=flatten(record.environment),

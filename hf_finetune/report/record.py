@@ -11,6 +11,7 @@ from typing import Any
 from hf_finetune.errors import RunFolderError
 from hf_finetune.formatting import as_finite
 from hf_finetune.report.redact import hide_secrets
+from hf_finetune.run_folder import RunFolder
 
 __all__ = ["RunRecord", "checkpoint_names", "read_run"]
 
@@ -33,6 +34,7 @@ class RunRecord:
         predictions_split: What `predictions` and `worst` are of: "eval" for a run without a test split.
         worst: The worst mistakes, worst first, with PNG bytes under "image" where there are pictures.
         progress: `trainer_state.json` of the newest checkpoint; empty when there is none.
+        trackers: What each tracker remembers, and under "place" where the experiment is.
         notes: What could not be read, for the reader of the report.
     """
 
@@ -47,6 +49,7 @@ class RunRecord:
     predictions_split: str = "test"
     worst: tuple[Mapping[str, Any], ...] = ()
     progress: Mapping[str, Any] = field(default_factory=dict)
+    trackers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -113,6 +116,7 @@ def read_run(folder: Path) -> RunRecord:
         predictions_split=split,
         worst=tuple(_read(predictions / "worst.parquet", _read_rows, notes) or ()),
         progress=_read_progress(folder),
+        trackers=RunFolder(folder).load_trackers(),
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, TrainerState, set_seed
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState, set_seed
 
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.model import build_model, count_parameters, load_model
@@ -21,11 +22,15 @@ from hf_finetune.terminal import JsonLines, TerminalProgress
 __all__ = ["finish", "run_baseline", "with_callbacks"]
 
 
-def with_callbacks(prepared: Prepared, progress: TerminalProgress, log: Path) -> Ingredients:
-    """Add who listens to the run: its log, the terminal, early stopping."""
+def with_callbacks(
+    prepared: Prepared, progress: TerminalProgress, log: Path, trackers: Sequence[TrainerCallback] = ()
+) -> Ingredients:
+    """Add who listens to the run: its log, the terminal, early stopping, trackers."""
     stopping = prepared.recipe.early_stopping
     patience = [EarlyStoppingCallback(stopping.patience, stopping.threshold)] if stopping else []
-    return replace(prepared.parts, callbacks=[JsonLines(log), progress, *patience])
+    args = copy.copy(prepared.parts.args)
+    args.report_to = []  # the trackers are here already, set up for this run
+    return replace(prepared.parts, args=args, callbacks=[JsonLines(log), progress, *patience, *trackers])
 
 
 def finish(

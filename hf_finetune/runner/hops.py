@@ -27,6 +27,7 @@ from hf_finetune.runner.going_on import find_checkpoint
 from hf_finetune.runner.values import Prepared, Result
 from hf_finetune.tasks import build_task
 from hf_finetune.terminal import TerminalProgress
+from hf_finetune.tracking import require_trackers, track
 
 __all__ = ["prepare", "run"]
 
@@ -65,17 +66,19 @@ def run(
         resume_from = find_checkpoint(prepared, folder, resume)
         if is_first_process():
             _open_folder(folder, prepared, is_new=not resume)
-        # 7 engine
-        with TerminalProgress() as progress:
-            parts = with_callbacks(prepared, progress, folder.log)
-            state = prepared.engine(parts, resume_from)
-            # 8 finish
-            scores = finish(prepared, parts, state, folder, progress)
-        if recipe.baseline is not None:
-            scores["baseline"] = run_baseline(prepared, folder)
-        if is_first_process():
-            write_json(folder.scores, scores)
-            write_report(folder.path)
+        with track(prepared.recipe, prepared.parts.args, folder) as trackers:
+            # 7 engine
+            with TerminalProgress() as progress:
+                parts = with_callbacks(prepared, progress, folder.log, trackers.callbacks)
+                state = prepared.engine(parts, resume_from)
+                # 8 finish
+                scores = finish(prepared, parts, state, folder, progress)
+            if recipe.baseline is not None:
+                scores["baseline"] = run_baseline(prepared, folder)
+            if is_first_process():
+                write_json(folder.scores, scores)
+                write_report(folder.path)
+            trackers.log_results(folder, scores)
     return Result(folder=folder, state=state, scores=scores)
 
 
@@ -98,6 +101,8 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     args = build_arguments(recipe, training)
     require_world_size(args.world_size)
     require_arguments(args, recipe.engine, has_eval_set=True)  # a missing eval split is held out
+    if trained is None:
+        require_trackers(recipe)
     # 3 processor
     processor = task.load_processor(recipe, trust_remote_code=trust_remote_code)
     # 4 data

@@ -17,6 +17,7 @@ from hf_finetune.formatting import (
     format_rate,
     is_score,
 )
+from hf_finetune.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,7 +139,11 @@ def _places(folder: Path) -> list[tuple[str, str]]:
         ("report", folder / "report.html"),
         ("last checkpoint", folder / f"checkpoint-{last}"),
     ]
-    return [(name, str(path)) for name, path in places if path.exists()]
+    trackers = RunFolder(folder).load_trackers()
+    return [
+        *((name, str(path)) for name, path in places if path.exists()),
+        *((name, str(memory.get("place"))) for name, memory in trackers.items()),
+    ]
 
 
 def _next_step(folder: Path) -> str:
