@@ -1,6 +1,7 @@
 """Recipes: YAML -> one frozen, checked value. No torch, no transformers, no network."""
 
 from hf_finetune.recipe.load import load_recipe
+from hf_finetune.recipe.model_spec import ModelSpec, PeftSpec
 from hf_finetune.recipe.recipe import Recipe
 from hf_finetune.recipe.schema import json_schema
 from hf_finetune.recipe.specs import (
@@ -8,9 +9,7 @@ from hf_finetune.recipe.specs import (
     EarlyStoppingSpec,
     GuardSpec,
     HubSpec,
-    ModelSpec,
     NamedSpec,
-    PeftSpec,
     SpaceSpec,
     SplitsSpec,
     SweepSpec,

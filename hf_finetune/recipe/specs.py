@@ -30,9 +30,8 @@ __all__ = [
     "EarlyStoppingSpec",
     "GuardSpec",
     "HubSpec",
-    "ModelSpec",
+    "Named",
     "NamedSpec",
-    "PeftSpec",
     "SpaceSpec",
     "Spec",
     "SplitsSpec",
@@ -50,7 +49,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class _Named(Spec):
+class Named(Spec):
     """A name with options beside it; the name alone is the short form.
 
     In a recipe `f1` and `{name: f1, average: macro}`; as an object `name` and `options`.
@@ -93,14 +92,14 @@ class _Named(Spec):
         return {"title": title, "description": text, "anyOf": [{"type": "string", "minLength": 1}, schema]}
 
 
-class NamedSpec(_Named):
+class NamedSpec(Named):
     """A metric, a loss or an augmentation: its registered name, alone or with options beside it."""
 
     name: Text
     """Name in the registry."""
 
 
-class TaskSpec(_Named):
+class TaskSpec(Named):
     """What the model is trained for: the task's name, alone or with options beside it."""
 
     name: Text
@@ -130,37 +129,6 @@ class TaskSpec(_Named):
             for name, options in TASK_OPTIONS.items()
         ]
         return schema
-
-
-class PeftSpec(_Named):
-    """Parameter-efficient fine-tuning: the method's name, alone or with its options beside it."""
-
-    name_key: ClassVar[str] = "method"
-
-    method: Text
-    """Method of the PEFT library, such as lora."""
-
-
-class ModelSpec(Spec):
-    """The pre-trained checkpoint, and what of it is trained."""
-
-    checkpoint: Text
-    """Hub id or folder of the pre-trained model."""
-
-    revision: Text | None = None
-    """Commit, tag or branch of a Hub checkpoint; a commit of 40 hex digits keeps it from changing."""
-
-    from_scratch: StrictBool = False
-    """Take only the architecture of the checkpoint and begin from random weights."""
-
-    peft: PeftSpec | None = None
-    """Train small adapters instead of all weights."""
-
-    freeze: tuple[Text, ...] = ()
-    """Globs on parameter names; what they match keeps its value."""
-
-    config: dict[str, Any] = Field(default_factory=dict)
-    """Values of the checkpoint's config.json to change."""
 
 
 class SplitsSpec(Spec):

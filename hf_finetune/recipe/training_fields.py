@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.errors import HfFinetuneError, UserError
+from hf_finetune.recipe.annotations import MISSING, read_annotation, read_enum, read_literal
 
 __all__ = ["TrainingField", "known_trackers", "training_fields"]
 
-_MISSING = object()
-_SIMPLE = {"int": "int", "float": "float", "bool": "bool", "str": "str", "Path": "str"}
-_SIMPLE |= {"dict": "dict", "Dict": "dict", "list": "list", "List": "list", "None": "null"}
 _SOURCES = [("training_args", "TrainingArguments"), ("training_args_seq2seq", "Seq2SeqTrainingArguments")]
 
 
@@ -96,79 +94,36 @@ def _origins(tree: ast.Module, module: str) -> dict[str, str]:
 
 
 def _read_field(name: str, statement: ast.AnnAssign, origins: dict[str, str]) -> TrainingField:
-    kinds, choices, items = _read_type(statement.annotation, origins)
+    allowed = read_annotation(statement.annotation, lambda name: _enum_values(name, origins.get(name)))
+    kinds = set(allowed.kinds)
     keywords = statement.value.keywords if isinstance(statement.value, ast.Call) else []
     arguments = {keyword.arg: keyword.value for keyword in keywords}
     metadata = _read_dict(arguments.get("metadata"))
     if metadata.get("const") is True:  # a bare --flag on the command line means true
         kinds |= {"bool"}
-    default = _literal(arguments.get("default"))
+    default = read_literal(arguments.get("default"))
     return TrainingField(
         name=name,
         kinds=frozenset(kinds),
-        choices=choices or tuple(metadata.get("choices", ())),
-        items=items,
-        default=None if default is _MISSING else default,
+        choices=allowed.choices or tuple(metadata.get("choices", ())),
+        items=allowed.items,
+        default=None if default is MISSING else default,
         help=" ".join(str(metadata.get("help", "")).replace("%%", "%").split()),
     )
-
-
-def _read_type(node: ast.expr, origins: dict[str, str]) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
-    """Return the kinds, the choices and the choices of list items that an annotation allows."""
-    if isinstance(node, ast.BinOp):
-        return _join([node.left, node.right], origins)
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):
-            return _read_type(ast.parse(node.value, mode="eval").body, origins)
-        return ({"null"} if node.value is None else {"bool"}), (), ()
-    if isinstance(node, ast.Subscript):
-        outer = ast.unparse(node.value).split(".")[-1]
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if outer in {"Optional", "Union", "Literal"}:
-            kinds, choices, items = _join(list(inner), origins)
-            return kinds | ({"null"} if outer == "Optional" else set()), choices, items
-        items = _read_type(inner[0], origins)[1] if _SIMPLE.get(outer) == "list" else ()
-        return {_SIMPLE[outer]} if outer in _SIMPLE else set(), (), items
-    name = ast.unparse(node).split(".")[-1]
-    if name in _SIMPLE:
-        return {_SIMPLE[name]}, (), ()
-    values = _enum_values(name, origins.get(name))
-    return ({"str"} if values else set()), values, ()
-
-
-def _join(
-    nodes: list[ast.expr], origins: dict[str, str]
-) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
-    parts = [_read_type(node, origins) for node in nodes]
-    choices = tuple(choice for part in parts for choice in part[1])
-    items = tuple(item for part in parts for item in part[2])
-    return set().union(*(part[0] for part in parts)), choices, items
 
 
 @cache
 def _enum_values(name: str, module: str | None) -> tuple[str, ...]:
     if module is None or not (_folder() / f"{module}.py").is_file():
         return ()
-    for node in _parse(module).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            if not any("Enum" in ast.unparse(base) for base in node.bases):
-                return ()
-            values = [_literal(s.value) for s in node.body if isinstance(s, ast.Assign)]
-            return tuple(value for value in values if isinstance(value, str))
-    return ()
+    return read_enum(_parse(module), name)
 
 
 def _read_dict(node: ast.expr | None) -> dict[str, Any]:
     if not isinstance(node, ast.Dict):
         return {}
     pairs = [
-        (_literal(k) if k else _MISSING, _literal(v)) for k, v in zip(node.keys, node.values, strict=True)
+        (read_literal(k) if k else MISSING, read_literal(v))
+        for k, v in zip(node.keys, node.values, strict=True)
     ]
-    return {k: v for k, v in pairs if isinstance(k, str) and v is not _MISSING}
-
-
-def _literal(node: ast.expr | None) -> Any:
-    try:
-        return ast.literal_eval(node) if node is not None else _MISSING
-    except ValueError:
-        return _MISSING
+    return {k: v for k, v in pairs if isinstance(k, str) and v is not MISSING}

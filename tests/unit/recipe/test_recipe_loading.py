@@ -200,7 +200,8 @@ def test_overrides_know_keys_with_dots() -> None:
 
 
 def test_overrides_need_no_quotes_for_slices_and_lists(base: Path) -> None:
-    recipe = load_recipe(base, ["data.splits.train=train[:90%]", "model.freeze=[a.*, b]", "loss=null"])
+    words = ["data.splits.train=train[:90%]", "model.peft=null", "model.freeze=[a.*, b]", "loss=null"]
+    recipe = load_recipe(base, words)
     assert recipe.data.splits.train == "train[:90%]"
     assert recipe.model.freeze == ("a.*", "b")
     assert recipe.loss is None
