@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+import transformers
 from transformers import TrainingArguments
 
 from hf_finetune.errors import RecipeError
@@ -19,11 +21,12 @@ def output_folder(recipe: Recipe) -> str:
     return str(recipe.training.get("output_dir", f"runs/{recipe.source.stem}"))
 
 
-def fill_defaults(recipe: Recipe) -> dict[str, Any]:
+def fill_defaults(recipe: Recipe, task_defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return `training` with our defaults filled in; what the recipe says always wins.
 
     Args:
         recipe: Reads `training` and the recipe's name.
+        task_defaults: Those of the task.
     """
     # pinned memory without an accelerator does nothing but warn
     pin_memory = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
@@ -41,20 +44,37 @@ def fill_defaults(recipe: Recipe) -> dict[str, Any]:
         # terminal.py draws the progress
         "disable_tqdm": True,
         **pin_memory,
+        **(task_defaults or {}),
         **recipe.training,
         # the data set yields exactly what the model takes, and an augmentation needs what Trainer would drop
         "remove_unused_columns": False,
     }
 
 
-def build_arguments(recipe: Recipe, training: dict[str, Any]) -> TrainingArguments:
+def build_arguments(
+    recipe: Recipe, training: dict[str, Any], class_name: str = "TrainingArguments"
+) -> TrainingArguments:
     """Make the TrainingArguments.
 
+    Args:
+        recipe: For places in messages.
+        training: With defaults.
+        class_name: Of transformers, as the task wants it.
+
     Raises:
-        RecipeError: transformers refuses the combination.
+        RecipeError: A value is for tasks that write text, or transformers refuses the combination.
     """
+    arguments = getattr(transformers, class_name)
+    for name in training:
+        if name not in arguments.__dataclass_fields__:  # unknown keys were found when the recipe was read
+            raise RecipeError(
+                f"training.{name} is for tasks whose model writes text; {recipe.task.name} has none here",
+                where=recipe.where(f"training.{name}"),
+                todo="Remove it.",
+            )
     try:
-        return TrainingArguments(**training)
+        made: TrainingArguments = arguments(**training)
+        return made
     except (TypeError, ValueError) as error:
         raise RecipeError(
             f"training: {error}", where=recipe.where("training"), todo="Change these values."

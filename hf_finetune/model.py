@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import transformers
 from torch import nn
 
 from hf_finetune.errors import ModelError
-from hf_finetune.hub_access import reading_hub
+from hf_finetune.pretrained import load_config, reading_checkpoint
 from hf_finetune.recipe import PeftSpec, Recipe
 from hf_finetune.tasks.base import Space, Task
 
@@ -46,12 +45,14 @@ def build_model(
     """
     spec = recipe.model
     auto_class = getattr(transformers, task.auto_model)
-    config, source_names = _load_config(recipe, labels, trust_remote_code=trust_remote_code)
+    config = load_config(recipe, trust_remote_code=trust_remote_code)
+    other_outputs = labels.name_other_outputs(config)
+    labels.configure(config)
     new_layers: list[str] = []
     if from_scratch or spec.from_scratch:
         model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
     else:
-        with _reading(recipe):
+        with reading_checkpoint(recipe):
             model, info = auto_class.from_pretrained(
                 spec.checkpoint,
                 config=config,
@@ -62,9 +63,10 @@ def build_model(
                 output_loading_info=True,
             )
         new_layers = _name_new_layers(model, info, recipe)
-        if not new_layers and _has_other_classes(source_names, labels):
+        if not new_layers and other_outputs:
             fresh = auto_class.from_config(config, trust_remote_code=trust_remote_code)
-            new_layers = _renew_head(model, fresh, labels, source_names)
+            new_layers = _renew_head(model, fresh, labels, other_outputs)
+    task.adapt_model(model, recipe, from_scratch=from_scratch or spec.from_scratch)
     if spec.freeze:
         _freeze(model, spec.freeze, where=recipe.where("model.freeze"))
     if spec.peft is not None:
@@ -102,35 +104,8 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
-def _load_config(recipe: Recipe, labels: Space, *, trust_remote_code: bool) -> tuple[Any, dict[int, str]]:
-    """Return the checkpoint's config made for these labels, and the class names it had."""
-    spec = recipe.model
-    with _reading(recipe):
-        config = transformers.AutoConfig.from_pretrained(
-            spec.checkpoint, revision=spec.revision, trust_remote_code=trust_remote_code
-        )
-    unknown = [key for key in spec.config if not hasattr(config, key)]
-    if unknown:
-        raise ModelError(
-            f"the config of {spec.checkpoint} has no {', '.join(map(repr, unknown))}",
-            where=recipe.where(f"model.config.{unknown[0]}"),
-            todo="Use names that are in the checkpoint's config.json.",
-        )
-    for key, value in spec.config.items():
-        setattr(config, key, value)
-    source_names = dict(config.id2label or {})
-    labels.configure(config)
-    return config, source_names
-
-
-def _has_other_classes(source_names: dict[int, str], labels: Space) -> bool:
-    """Whether the checkpoint's head tells other classes apart; LABEL_0 ... is a head without names."""
-    named = [name for index, name in source_names.items() if name != f"LABEL_{index}"]
-    return bool(named) and bool(labels.names) and source_names != dict(enumerate(labels.names))
-
-
-def _renew_head(model: nn.Module, fresh: nn.Module, labels: Space, source_names: dict[int, str]) -> list[str]:
-    """Take the output layers of `fresh`: as many classes as in the checkpoint, but not the same ones."""
+def _renew_head(model: nn.Module, fresh: nn.Module, labels: Space, other: str) -> list[str]:
+    """Take the output layers of `fresh`: as many outputs as in the checkpoint, but not the same ones."""
     body = f"{getattr(model, 'base_model_prefix', '')}."
     renewed = [
         name
@@ -139,24 +114,8 @@ def _renew_head(model: nn.Module, fresh: nn.Module, labels: Space, source_names:
     ]
     for name in renewed:
         model.get_parameter(name).data.copy_(fresh.get_parameter(name).data)
-        classes = ", ".join(list(source_names.values())[:3])
-        logger.info("new layer %s: the checkpoint's is for other classes (%s ...)", name, classes)
+        logger.info("new layer %s: the checkpoint's is for %s", name, other)
     return sorted({name.rpartition(".")[0] for name in renewed})
-
-
-@contextmanager
-def _reading(recipe: Recipe) -> Iterator[None]:
-    """Turn what the libraries raise on a checkpoint they cannot read into a message for the user."""
-    checkpoint, where = recipe.model.checkpoint, recipe.where("model.checkpoint")
-    try:
-        with reading_hub("model", checkpoint, revision=recipe.model.revision, where=where):
-            yield
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{checkpoint} cannot be loaded: {' '.join(str(error).split())}",
-            where=where,
-            todo="Name a checkpoint of transformers with safetensors weights.",
-        ) from error
 
 
 def _name_new_layers(model: nn.Module, info: dict[str, Any], recipe: Recipe) -> list[str]:

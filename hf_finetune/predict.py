@@ -101,7 +101,7 @@ def _predict(
             collated = collate([{name: made[name][i] for name in made} for i in range(len(rows))])
             inputs = {name: value.to(device) for name, value in collated.items()}
             with torch.no_grad():
-                reduced = reduce(model, inputs, model(**inputs))
+                reduced = reduce(model, inputs, model(**inputs) if task.reads_outputs else None)
             arrays = {name: value.cpu().numpy() for name, value in reduced.items()}
             arrays = decode(arrays) if decode is not None else arrays
             for row, i in enumerate(good):

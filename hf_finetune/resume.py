@@ -43,6 +43,8 @@ APPLIED = {
     # what follows does not touch the numbers
     "training.eval_*": "from here on",
     "training.per_device_eval_batch_size": "from here on",
+    "training.predict_with_generate": "from here on",
+    "training.generation_*": "from here on",
     "training.batch_eval_metrics": "from here on",
     "training.save_*": "from here on",
     "training.logging_*": "from here on",

@@ -17,7 +17,7 @@ from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.errors import DataError
-from hf_finetune.tasks.base import Preparation, Space, Task
+from hf_finetune.tasks.base import Preparation, Space, Targets, Task
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -103,7 +103,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         for name, expression in expressions.items()
     }
     columns = find_columns(recipe, task, sources["train"])
-    input_column, label_column = (columns[role.name] for role in task.roles)
+    input_column, label_column = (columns[role.name] for role in task.roles[:2])
     _check_features(sources, columns, recipe)
     labels, targets = task.build_targets(
         {
@@ -121,7 +121,8 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
         for name, source in sources.items()
     }
-    kept, dropped = _judge_problems(prepared, recipe)
+    problems = {name: _find_problems(prepared[name], task, targets[name], labels) for name in prepared}
+    kept, dropped = _judge_problems(prepared, problems, recipe)
     raw = {name: RawRows(prepared[name], preparation, kept[name], targets[name]) for name in prepared}
     if "eval" not in raw:
         raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe, seed)
@@ -188,11 +189,18 @@ def _check_features(
                 )
 
 
+def _find_problems(
+    split: PreparedSplit, task: Task, targets: Targets, labels: Space
+) -> list[tuple[int, str]]:
+    """List the rows that cannot be used, for their input or for what it is to be: (row, reason)."""
+    found = dict(task.judge(split.lengths(), targets, labels)) | dict(split.find_problems())
+    return sorted(found.items())
+
+
 def _judge_problems(
-    prepared: Mapping[str, PreparedSplit], recipe: Recipe
+    prepared: Mapping[str, PreparedSplit], problems: Mapping[str, list[tuple[int, str]]], recipe: Recipe
 ) -> tuple[dict[str, np.ndarray], dict[str, list[tuple[int, str]]]]:
     """Return the rows to keep and those to drop; stop at bad ones when the recipe says so."""
-    problems = {name: split.find_problems() for name, split in prepared.items()}
     bad = [f"{name} row {row}: {reason}" for name, rows in problems.items() for row, reason in rows]
     if bad and recipe.data.bad_rows == "stop":
         for split in prepared.values():

@@ -39,7 +39,7 @@ def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[st
     found = dict(recipe.data.columns)
     sample = _first_row(train)
     for name, role in roles.items():
-        if name not in found:
+        if name not in found and not role.is_optional:
             taken = set(found.values())
             free = {column: feature for column, feature in train.features.items() if column not in taken}
             found[name] = _infer(role, free, sample, recipe.where("data.columns"))

@@ -1,4 +1,6 @@
-"""What becomes of every field of `TrainingArguments`: done alike by both engines, or refused with a reason.
+"""What becomes of every field of `TrainingArguments` and `Seq2SeqTrainingArguments`.
+
+Each is done alike by both engines, or refused with a reason.
 
 None is silently ignored. tests/unit/engines/test_arguments.py goes over the fields of the installed class: a
 field that a new version brings makes it fail until it has its place here.
@@ -30,10 +32,12 @@ HONOURED = frozenset(
     dataloader_drop_last dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers
     dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order
     train_sampling_strategy length_column_name ddp_find_unused_parameters ddp_bucket_cap_mb
-    ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout
+    ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout predict_with_generate
+    generation_max_length generation_num_beams generation_config
     """.split()  # noqa: SIM905 - a word each is easier to read than sixty lines
 )
-"""Both engines do the same with them; the parity cells hold the ones that touch numbers."""
+"""Both engines do the same with them; the parity cells hold the ones that touch numbers. Those of generation
+are for the task whose `reduce` lets the model write."""
 
 ALWAYS_SO = {
     "label_smoothing_factor": "the loss does it: whoever builds the loss reads the factor",
@@ -67,6 +71,7 @@ REFUSED: dict[str, Rule] = {
     "save_on_each_node": (bool, "the first process of all writes; put output_dir on a disk all nodes share"),
     "fsdp": (bool, "sharded training is not supported; leave it out"),
     "deepspeed": (bool, "DeepSpeed is not supported; leave it out"),
+    "sortish_sampler": (bool, "no data set has it any more; use train_sampling_strategy = group_by_length"),
     "parallelism_config": (bool, "only data parallelism is supported; leave it out"),
 }
 """No engine does them."""
@@ -95,7 +100,7 @@ def check_arguments(args: TrainingArguments, engine: str) -> list[str]:
     problems = [
         f"{name} = {getattr(args, name)!r}: {why}"
         for name, (is_asked, why) in REFUSED.items()
-        if is_asked(getattr(args, name))
+        if hasattr(args, name) and is_asked(getattr(args, name))
     ]
     problems += _check_combinations(args)
     if engine == "accelerate":

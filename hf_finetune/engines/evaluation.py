@@ -82,7 +82,8 @@ def evaluate(
                 num_targets += count_targets([{"labels": labels}])
                 loss = parts.loss(outputs, labels, inputs=inputs, num_items_in_batch=1)
                 loss_sum += loss.detach().double()
-            reduced = {**parts.reduce(model, inputs, outputs), "labels": labels}
+            with _precision(model, args):  # it may let the model write text
+                reduced = {**parts.reduce(model, inputs, outputs), "labels": labels}
             rows = {name: _gather_rows(value, in_round, args) for name, value in reduced.items()}
             if args.process_index == 0:
                 _take_in(parts, rows, on_batch)

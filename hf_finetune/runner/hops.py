@@ -97,8 +97,8 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     import_user_files(recipe)
     task = build_task(recipe, trust_remote_code=trust_remote_code)
     engine = ENGINES.get(recipe.engine, where=recipe.where("engine"))
-    training = fill_defaults(recipe)
-    args = build_arguments(recipe, training)
+    training = fill_defaults(recipe, task.training_defaults())
+    args = build_arguments(recipe, training, task.arguments)
     require_world_size(args.world_size)
     require_arguments(args, recipe.engine, has_eval_set=True)  # a missing eval split is held out
     if trained is None:

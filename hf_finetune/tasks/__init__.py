@@ -1,8 +1,8 @@
 """The tasks: one file each, registered when this package is imported."""
 
-from hf_finetune.tasks import image_classification
+from hf_finetune.tasks import image_classification, speech_recognition
 from hf_finetune.tasks.base import TASKS, Space, Task
 from hf_finetune.tasks.build import build_task
 from hf_finetune.tasks.labels import LabelSpace
 
-__all__ = ["TASKS", "LabelSpace", "Space", "Task", "build_task", "image_classification"]
+__all__ = ["TASKS", "LabelSpace", "Space", "Task", "build_task", "image_classification", "speech_recognition"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
     from PIL import Image
+    from torch import nn
 
     from hf_finetune.recipe import NamedSpec, Recipe, TaskSpec
 
@@ -91,6 +92,10 @@ class Space(Protocol):
         """Say in a few words what there is to say."""
         ...
 
+    def name_other_outputs(self, config: Any) -> str:
+        """Say what else a checkpoint's output layer of the same size is for; empty when it is for this."""
+        ...
+
     def configure(self, config: Any) -> None:
         """Write into a model's config what it must know to have the right output layer."""
         ...
@@ -126,11 +131,13 @@ class Role:
         what: What the column holds, for messages: "the image", "the label".
         rank: (column name, its feature, its first value) -> how likely it is meant: 0 for the column one
             would bet on, higher for weaker guesses, None when it cannot be.
+        is_optional: Whether there need be none; then it is taken only where the recipe names it.
     """
 
     name: str
     what: str
     rank: Callable[[str, Any, Any], int | None]
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +169,16 @@ class Task(ABC):
         name: The pipeline tag of the Hub.
         modality: "image", "audio" ...; an augmentation says which it is for.
         auto_model: The class of transformers that loads the model.
-        roles: The columns; the input first, the label last.
+        arguments: The class of transformers that takes the recipe's `training`.
+        reads_outputs: Whether `reduce` looks at the outputs of a forward pass; not where it generates.
+        roles: The columns; the input first, then the label, then those that are optional.
     """
 
     name: ClassVar[str]
     modality: ClassVar[str]
     auto_model: ClassVar[str]
+    arguments: ClassVar[str] = "TrainingArguments"
+    reads_outputs: ClassVar[bool] = True
     roles: ClassVar[tuple[Role, ...]]
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -236,6 +247,30 @@ class Task(ABC):
             kept: `scores.json`, which has what `Space.to_json` returned.
             processor: Of the run's best model.
         """
+
+    def judge(self, lengths: np.ndarray | None, targets: Targets, space: Space) -> list[tuple[int, str]]:
+        """List the rows whose input and target do not go together: (row, reason).
+
+        Args:
+            lengths: [N] of the prepared inputs; None where they have none.
+            targets: Of all rows.
+            space: What the model can say.
+        """
+        return []
+
+    def adapt_model(self, model: nn.Module, recipe: Recipe, *, from_scratch: bool) -> None:
+        """Do to a model that was just built what is special about the task, before anything is frozen.
+
+        Args:
+            model: With the weights of the checkpoint, or random ones.
+            recipe: Reads `model` and `training`.
+            from_scratch: Whether the weights are random.
+        """
+        return
+
+    def training_defaults(self) -> dict[str, Any]:
+        """Return values of `training` that this task has when the recipe says nothing."""
+        return {}
 
     def complete_processor(self, processor: Any, space: Space) -> Any:
         """Return the processor to save beside the model: a vocabulary made of the training text is new."""

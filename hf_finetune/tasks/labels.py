@@ -72,6 +72,14 @@ class LabelSpace:
             config.num_labels = self.num_labels
         config.problem_type = self.problem_type
 
+    def name_other_outputs(self, config: Any) -> str:
+        """Say which other classes a checkpoint's head tells apart; LABEL_0 ... is a head without names."""
+        names: dict[int, str] = dict(config.id2label or {})
+        is_named = any(name != f"LABEL_{index}" for index, name in names.items())
+        if not is_named or not self.names or names == self.id2label:
+            return ""
+        return f"other classes ({', '.join(list(names.values())[:3])} ...)"
+
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes."""
         return {"labels": list(self.names), "num_labels": self.num_labels, "problem_type": self.problem_type}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from engine_harness.cells import Cell
 from engine_harness.execute import build_parts
-from transformers import TrainingArguments
+from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
 from hf_finetune.engines import ENGINES, arguments
 from hf_finetune.errors import UserError
@@ -21,7 +21,7 @@ PLACES = {
     "refused": set(arguments.REFUSED),
     "only trainer": set(arguments.ONLY_TRAINER),
 }
-FIELDS = [field.name for field in dataclasses.fields(TrainingArguments)]
+FIELDS = [field.name for field in dataclasses.fields(Seq2SeqTrainingArguments)]
 QUIET = {"use_cpu": True, "report_to": "none"}
 
 

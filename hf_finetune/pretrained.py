@@ -1,0 +1,56 @@
+"""The config of a recipe's checkpoint, read before any weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.errors import ModelError
+from hf_finetune.hub_access import reading_hub
+
+if TYPE_CHECKING:
+    from hf_finetune.recipe import Recipe
+
+__all__ = ["load_config", "reading_checkpoint"]
+
+
+def load_config(recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
+    """Return the config of a recipe's checkpoint, with the recipe's changes.
+
+    Raises:
+        HubError: The Hub cannot be reached, does not know the checkpoint or does not let us in.
+        ModelError: There is no config, or it has no value of a name in `model.config`.
+    """
+    from transformers import AutoConfig
+
+    spec = recipe.model
+    with reading_checkpoint(recipe):
+        config = AutoConfig.from_pretrained(
+            spec.checkpoint, revision=spec.revision, trust_remote_code=trust_remote_code
+        )
+    unknown = [key for key in spec.config if not hasattr(config, key)]
+    if unknown:
+        raise ModelError(
+            f"the config of {spec.checkpoint} has no {', '.join(map(repr, unknown))}",
+            where=recipe.where(f"model.config.{unknown[0]}"),
+            todo="Use names that are in the checkpoint's config.json.",
+        )
+    for key, value in spec.config.items():
+        setattr(config, key, value)
+    return config
+
+
+@contextmanager
+def reading_checkpoint(recipe: Recipe) -> Iterator[None]:
+    """Turn what the libraries raise on a checkpoint they cannot read into a message for the user."""
+    checkpoint, where = recipe.model.checkpoint, recipe.where("model.checkpoint")
+    try:
+        with reading_hub("model", checkpoint, revision=recipe.model.revision, where=where):
+            yield
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{checkpoint} cannot be loaded: {' '.join(str(error).split())}",
+            where=where,
+            todo="Name a checkpoint of transformers with safetensors weights.",
+        ) from error

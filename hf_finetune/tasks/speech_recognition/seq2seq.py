@@ -1,0 +1,197 @@
+"""Text written token by token by a decoder: Whisper, Moonshine, Speech2Text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hf_finetune.errors import ModelError, RecipeError
+from hf_finetune.hub_access import reading_hub
+from hf_finetune.recipe import NamedSpec
+from hf_finetune.tasks.base import Arrays, Decode, Row, Space, Targets, Transform
+from hf_finetune.tasks.speech_recognition.base import SpeechTask
+from hf_finetune.tasks.speech_recognition.generation import set_generation
+from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, collate_speech, shift_right
+from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
+from hf_finetune.tasks.speech_recognition.transcripts import TextTargets, build_cleaner, read_transcripts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hf_finetune.recipe import Recipe
+
+__all__ = ["Seq2SeqRecognition"]
+
+
+class Seq2SeqRecognition(SpeechTask):
+    """Speech recognition by a decoder, which writes on its own in evaluations unless the recipe says not to.
+
+    `training.predict_with_generate` is true by default here: word error rates are of text that was written
+    without looking at the transcript. With false only the loss is measured.
+    """
+
+    auto_model = "AutoModelForSpeechSeq2Seq"
+    arguments = "Seq2SeqTrainingArguments"
+    reads_outputs = False
+    of_the_other = ("vocabulary", "freeze_feature_encoder", "target_lang")
+
+    def __init__(self, recipe: Recipe, config: Any) -> None:
+        super().__init__(recipe, config)
+        self.is_writing = bool(recipe.training.get("predict_with_generate", True))
+        if not self.is_writing and recipe.metrics:
+            raise RecipeError(
+                "metrics measure the text that is written, and training.predict_with_generate is false",
+                where=recipe.where("metrics"),
+                todo="Write predict_with_generate: true, or remove the metrics.",
+            )
+
+    def default_metrics(self, space: Space) -> list[NamedSpec]:
+        """Return word and character error rate; none where nothing is written."""
+        return super().default_metrics(space) if self.is_writing else []
+
+    def training_defaults(self) -> dict[str, Any]:
+        """Let evaluations write text."""
+        return {"predict_with_generate": True}
+
+    def load_processor(self, recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
+        """Load the checkpoint's feature extractor and tokenizer, and set the language and task tokens."""
+        from transformers import AutoProcessor
+
+        super().load_processor(recipe, trust_remote_code=trust_remote_code)
+        checkpoint, revision = recipe.model.checkpoint, recipe.model.revision
+        where = recipe.where("model.checkpoint")
+        try:
+            with reading_hub("model", checkpoint, revision=revision, where=where):
+                processor = AutoProcessor.from_pretrained(
+                    checkpoint, revision=revision, trust_remote_code=trust_remote_code
+                )
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            raise ModelError(
+                f"{checkpoint} has no processor: {' '.join(str(error).split())}",
+                where=where,
+                todo="Name a checkpoint with a feature extractor and a tokenizer.",
+            ) from error
+        self.tokenizer = processor.tokenizer
+        self._set_prefix(recipe)
+        return processor
+
+    def _set_prefix(self, recipe: Recipe) -> None:
+        """Let transcripts begin with the tokens of their language and task."""
+        language, task = self.options.language, self.options.task
+        try:
+            if language is not None or task is not None:
+                if hasattr(self.tokenizer, "set_prefix_tokens"):
+                    self.tokenizer.set_prefix_tokens(language=language, task=task)
+                    _ = self.tokenizer.prefix_tokens  # only now a wrong language is noticed
+                elif getattr(self.tokenizer, "lang_code_to_id", None) and task is None:
+                    self.tokenizer.tgt_lang = language
+                else:
+                    raise ValueError("its tokenizer knows no such tokens")
+        except (ValueError, KeyError) as error:
+            key = "language" if language is not None else "task"
+            raise RecipeError(
+                f"task.{key}: {recipe.model.checkpoint} cannot begin transcripts with it: {error}",
+                where=recipe.where(f"task.{key}"),
+                todo="Use a language of the checkpoint, or leave it out.",
+            ) from error
+
+    def build_targets(
+        self,
+        columns: Mapping[str, pa.ChunkedArray],
+        feature: Any,
+        *,
+        processor: Any,
+        where: Callable[[str], str],
+    ) -> tuple[WritingSpace, Mapping[str, Targets]]:
+        """Turn transcripts into what the decoder is to write: prefix tokens but the first, text, end."""
+        space = self.read_space({}, processor)
+        clean = build_cleaner(self.options.case, self.options.remove)
+        texts = read_transcripts(columns, clean, where=where("data.columns.text"))
+        end = self.tokenizer.eos_token_id
+
+        def encode(text: str) -> list[int]:
+            tokens = list(self.tokenizer(text).input_ids)
+            tokens = tokens[1:] if tokens[:1] == [space.start] else tokens  # the decoder is given it
+            return tokens if tokens[-1:] == [end] or end is None else [*tokens, end]
+
+        return space, {split: TextTargets.encode(read(), encode) for split, read in texts.items()}
+
+    def read_space(self, kept: Mapping[str, Any], processor: Any) -> WritingSpace:
+        """Return what the checkpoint's decoder can write."""
+        config = self.config
+        pad = config.pad_token_id if config.pad_token_id is not None else self.tokenizer.pad_token_id
+        return WritingSpace(
+            tokenizer=self.tokenizer,
+            num_labels=config.vocab_size,
+            start=config.decoder_start_token_id,
+            pad=pad if pad is not None else config.eos_token_id,
+        )
+
+    def judge(self, lengths: Any, targets: Any, space: Space) -> list[tuple[int, str]]:
+        """List the rows that the model would see cut off: transcript or clip is longer than it takes."""
+        problems = []
+        most = getattr(self.config, "max_target_positions", None) or self.config.max_position_embeddings
+        for row in np.flatnonzero(targets.lengths > most):
+            problems.append(
+                (int(row), f"the transcript has {targets.lengths[row]} tokens, and the decoder writes {most}")
+            )
+        longest = getattr(self.extractor, "n_samples", None)  # Whisper's 30 seconds
+        for row in np.flatnonzero(lengths > longest) if longest else ():
+            rate = self.extractor.sampling_rate
+            what = f"the clip has {lengths[row] / rate:.2f} s, and the model hears {longest / rate:g}"
+            problems.append((int(row), what))
+        return problems
+
+    def adapt_model(self, model: nn.Module, recipe: Recipe, *, from_scratch: bool) -> None:
+        """Give the model its settings for writing; they are saved with it: `pipeline` writes alike."""
+        set_generation(model, recipe, self.options, self.tokenizer)
+
+    def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
+        """Return what turns clips into features; SpecAugment must know where a clip ends."""
+        has_mask = self.config.model_type == "whisper" and self.config.apply_spec_augment
+        return SpeechTransform(self.extractor, has_mask=has_mask or None)
+
+    def build_collate(
+        self, space: Any
+    ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:
+        """Return what pads rows, and adds what the decoder reads: "decoder_input_ids" [B, L]."""
+
+        def collate(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+            batch = collate_speech(rows)
+            if "labels" in batch:
+                batch["decoder_input_ids"] = shift_right(batch["labels"], start=space.start, pad=space.pad)
+            return batch
+
+        return collate
+
+    def build_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
+        """Return what lets the model write: "prediction" int64 [B, L], padded with the padding token."""
+        is_writing = self.is_writing
+
+        def reduce(model: Any, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
+            if not is_writing:
+                return {}
+            heard = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
+            return {"prediction": model.generate(**heard)}
+
+        return reduce
+
+    def build_decode(self, space: Any) -> Decode:
+        """Return what turns tokens into text, those written and those of the transcript."""
+
+        def decode(reduced: Arrays) -> dict[str, np.ndarray]:
+            named = [name for name in ("prediction", "labels") if name in reduced]
+            return {name: np.array([space.read(row) for row in reduced[name]], object) for name in named}
+
+        return decode
+
+    def tabulate(self, reduced: Arrays, space: Space) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the columns label and prediction; only the label where nothing is written."""
+        if "prediction" in reduced:
+            return super().tabulate(reduced, space)
+        labels = [str(text) for text in reduced["labels"]]
+        return {"label": labels}, np.zeros(len(labels))
