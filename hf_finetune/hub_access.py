@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Literal
 
 from hf_finetune.errors import HubError
 
@@ -68,14 +70,29 @@ def is_reachable() -> bool:
 
     if constants.is_offline_mode():
         return False
-    try:
-        status = get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S).status_code
-        problem = f"status {status}" if status in PROXY_FAILED else None
-    except Exception as error:  # the exceptions are those of whichever HTTP library the client is built on
-        problem = str(error)
+    problem = _within(PROBE_LIMIT_S, lambda: _try(get_session(), constants.ENDPOINT))
     if problem:
         logger.warning("%s cannot be reached (%s): only the cache can be used", constants.ENDPOINT, problem)
     return problem is None
+
+
+def _try(session: Any, endpoint: str) -> str | None:
+    """Return what is wrong with the way to the Hub, or None."""
+    try:
+        status = session.head(endpoint, timeout=PROBE_LIMIT_S).status_code
+    except Exception as error:  # the exceptions are those of whichever HTTP library the client is built on
+        return str(error) or type(error).__name__
+    return f"status {status}" if status in PROXY_FAILED else None
+
+
+def _within(limit_s: float, attempt: Callable[[], str | None]) -> str | None:
+    """Return what an attempt returns, or that it takes too long: looking a name up has no limit."""
+    answers: SimpleQueue[str | None] = SimpleQueue()
+    Thread(target=lambda: answers.put(attempt()), name="try-the-hub", daemon=True).start()
+    try:
+        return answers.get(timeout=limit_s)
+    except Empty:
+        return f"no answer in {limit_s:g} s"
 
 
 def list_cached(kind: Kind) -> list[str]:
