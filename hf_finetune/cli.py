@@ -14,7 +14,7 @@ import typer
 
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
 from hf_finetune.launch import launch
-from hf_finetune.processes import follow_launcher, is_first_process, is_heard, stop_on_signals
+from hf_finetune.processes import follow_launcher, is_first_process, is_heard, signal_of, stop_on_signals
 
 __all__ = ["app", "main"]
 
@@ -177,6 +177,10 @@ def _run_and_explain(words: Sequence[str]) -> int:
         if is_heard():
             print_error(error)
         return error.exit_code
+    except KeyboardInterrupt as stop:  # a second one, while the first was being dealt with
+        stopped = Interrupted(signal_of(stop))
+        print_error(stopped)
+        return stopped.exit_code
     except Exception:
         traceback.print_exc()
         typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)

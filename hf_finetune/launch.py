@@ -3,7 +3,7 @@
 Accelerate's own launcher, for machines, sharding and the rest, works as well: `accelerate launch ... -m
 hf_finetune run RECIPE`. This one is for the plain case, where it keeps what that one loses: the exit code of
 the command, the time a checkpoint takes after Ctrl-C or SIGTERM (torch's elastic agent kills after 30 s), a
-second Ctrl-C that is one (the agent repeats the first), and the right number of processes on a CPU.
+second Ctrl-C that ends at once (the agent makes it a SIGTERM), and the right number of processes on a CPU.
 """
 
 from __future__ import annotations

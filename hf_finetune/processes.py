@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,6 +14,7 @@ from hf_finetune.errors import UserError
 
 __all__ = [
     "ASKED",
+    "REPEAT_S",
     "follow_launcher",
     "is_first_process",
     "is_heard",
@@ -23,6 +25,10 @@ __all__ = [
 
 ASKED = "HF_FINETUNE_NUM_PROCESSES"
 """Set by `launch` for the processes it starts."""
+
+REPEAT_S = 1.0
+"""The same signal again within so many seconds is one signal: launchers, `uv run` and others pass on what the
+terminal has sent to all of its processes already."""
 
 STDIN = 0
 
@@ -83,12 +89,16 @@ def stop_on_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may set handlers
         return
-    owner = os.getpid()
+    owner, last = os.getpid(), 0.0
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+            return
+        nonlocal last
+        is_repeated, last = time.monotonic() - last < REPEAT_S, time.monotonic()
+        if received and is_repeated:
             return
         received.append(signum)
         raise KeyboardInterrupt(signum)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -19,6 +20,7 @@ from hf_finetune.engines.checkpoint import list_checkpoints
 from hf_finetune.engines.ingredients import Guard
 from hf_finetune.engines.workers import TRAINING
 from hf_finetune.errors import Interrupted, NonFiniteError
+from hf_finetune.processes import REPEAT_S
 
 __all__ = ["Watch"]
 
@@ -43,7 +45,7 @@ class Watch:
         self.guard, self.args, self.rows_of = guard, args, rows_of
         self.signum: int | None = None
         self.num_skipped = 0
-        self._received, self._pid = 0, os.getpid()
+        self._received, self._received_at, self._pid = 0, 0.0, os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Watch:
@@ -63,9 +65,11 @@ class Watch:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return  # a data worker: the process it works for decides
-        if self._received == signal.SIGINT == signum:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self._received = self._received or signum
+        if self._received:
+            if self._received == signum == signal.SIGINT and time.monotonic() - self._received_at > REPEAT_S:
+                raise KeyboardInterrupt  # the second Ctrl-C does not wait
+            return
+        self._received, self._received_at = signum, time.monotonic()
         logger.warning("%s: finishing this update, then saving", signal.Signals(signum).name)
 
     def should_skip(

@@ -9,7 +9,9 @@ import pytest
 from real_runs import command
 from real_runs.inject import file_faults
 
+from hf_finetune import cli, processes
 from hf_finetune.engines import checkpoint
+from hf_finetune.processes import REPEAT_S, stop_on_signals
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -40,12 +42,50 @@ def test_training_stops_after_a_checkpoint_and_goes_on_exactly(
 
 @pytest.mark.parametrize("engine", command.ENGINES)
 def test_the_second_ctrl_c_does_not_wait(hf_finetune, recipe, expected, tmp_path, engine):
-    with file_faults.during("signal", ".partial-checkpoint-8/optimizer.pt", signals=[INT, INT]):
+    twice = {"signals": [INT, INT], "apart_s": 1.1 * REPEAT_S}
+    with file_faults.during("signal", ".partial-checkpoint-8/optimizer.pt", **twice):
         done = hf_finetune("run", recipe, f"engine={engine}")
     assert_clean_stop(done, INT)
     assert [path.name for path in checkpoint.list_checkpoints(tmp_path / "run")] == ["checkpoint-4"]
     assert hf_finetune("run", recipe, f"engine={engine}", "--resume").code == 0
     command.assert_same_run(expected, tmp_path / "run")
+
+
+@pytest.mark.parametrize("engine", command.ENGINES)
+@pytest.mark.parametrize("signum", [INT, TERM])
+def test_a_signal_that_arrives_twice_is_one(hf_finetune, recipe, expected, tmp_path, engine, signum):
+    """From the terminal, and from a launcher that has it from the terminal as well."""
+    with file_faults.during("signal", ".partial-checkpoint-8/optimizer.pt", signals=[signum, signum]):
+        done = hf_finetune("run", recipe, f"engine={engine}")
+    assert_clean_stop(done, signum)
+    assert done.err.count("finishing this update") == 1
+    last = checkpoint.list_checkpoints(tmp_path / "run")[-1]
+    assert last.name == "checkpoint-9"
+    checkpoint.verify(last)
+    assert hf_finetune("run", recipe, f"engine={engine}", "--resume").code == 0
+    command.assert_same_run(expected, tmp_path / "run")
+
+
+def test_outside_of_training_too_a_repeated_signal_is_one(monkeypatch):
+    with stop_on_signals() as received:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), INT)
+        os.kill(os.getpid(), INT)  # while what was asked for is being done
+        monkeypatch.setattr(processes, "REPEAT_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), INT)
+    assert received == [INT, INT]
+
+
+def test_ctrl_c_while_ctrl_c_is_being_explained(monkeypatch, capfd):
+    def stop_twice(words):
+        raise KeyboardInterrupt(int(INT))
+
+    monkeypatch.setattr(cli, "app", stop_twice)  # Typer takes the first
+    monkeypatch.setattr("sys.argv", ["hf-finetune", "schema"])
+    with command.logging_like_the_command(), pytest.raises(SystemExit) as done:
+        cli.main()
+    assert_clean_stop(command.Outcome(done.value.code, *capfd.readouterr()), INT)
 
 
 @pytest.mark.parametrize("signum", [INT, TERM])

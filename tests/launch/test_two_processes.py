@@ -19,12 +19,15 @@ from hf_finetune.processes import ASKED, require_world_size
 HALVED = "training.per_device_train_batch_size=5"
 ACCELERATE = ("-m", "accelerate.commands.launch")
 NUMBERS = ("--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+TWO = (*ACCELERATE, "--multi_gpu", *NUMBERS, "--main_process_port", "0")
 LONG = ("training.max_steps=4000", "training.eval_steps=4000", "training.logging_steps=1")
 
 
-def start_long(recipe: str, cwd: Path, *words: str):
-    """Start a long run on two processes and return when it trains."""
-    child = command.start(["run", recipe, HALVED, *LONG, "--processes", "2", *words], cwd)
+def start_long(recipe: str, cwd: Path, *words: str, launcher: tuple[str, ...] = ()):
+    """Start a long run on two processes, by our own launcher or another, and return when it trains."""
+    own = () if launcher else ("--processes", "2")
+    env = {"ACCELERATE_USE_CPU": "1"} if launcher else {}
+    child = command.start(["run", recipe, HALVED, *LONG, *own, *words], cwd, launcher=launcher, **env)
     log = cwd / "run" / "log.jsonl"
     while child.poll() is None and not (log.exists() and log.read_text().count("\n") > 2):
         time.sleep(0.05)
@@ -102,8 +105,7 @@ def test_the_other_engine_gives_the_same(two_processes, recipe, tmp_path):
 
 @pytest.mark.slow
 def test_accelerate_launch_gives_the_same(two_processes, recipe, tmp_path):
-    launcher = (*ACCELERATE, "--multi_gpu", *NUMBERS, "--main_process_port", "0")
-    done = command.run(["run", recipe, HALVED], tmp_path, launcher=launcher, ACCELERATE_USE_CPU="1")
+    done = command.run(["run", recipe, HALVED], tmp_path, launcher=TWO, ACCELERATE_USE_CPU="1")
     assert done.code == 0, done.err
     assert done.out.count("Best accuracy") == 1
     command.assert_same_run(command.read_run(two_processes[1]), tmp_path / "run")
@@ -135,6 +137,24 @@ def test_signals_stop_all_after_a_checkpoint(recipe, tmp_path, signum, to_group,
     assert "Traceback" not in done.err
     (last,) = list_checkpoints(tmp_path / "run")
     checkpoint.verify(last)
+    wait_until_none_runs(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_group", [True, False], ids=["from-the-terminal", "to-the-launcher"])
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
+def test_accelerates_launcher_stops_after_a_checkpoint_too(recipe, tmp_path, signum, to_group):
+    """Its agent may repeat a signal: that is not a second Ctrl-C."""
+    child = start_long(recipe, tmp_path, launcher=TWO)
+    number = signal.Signals[signum]
+    os.killpg(child.pid, number) if to_group else child.send_signal(number)
+    done = command.finish(child)
+    assert done.code != 0
+    assert f"{signum}: finishing this update, then saving" in done.err
+    assert f"stopped by {signum}" in done.err
+    (last,) = list_checkpoints(tmp_path / "run")
+    checkpoint.verify(last)
+    assert f"the state is in run/{last.name}" in done.err
     wait_until_none_runs(tmp_path)
 
 

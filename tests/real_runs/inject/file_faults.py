@@ -7,6 +7,7 @@ Rust open for themselves (pyarrow, safetensors).
 import os
 import resource
 import sys
+import time
 
 WRITING = os.O_WRONLY | os.O_RDWR
 PATHS = {"os.rename": 2, "os.mkdir": 1, "os.remove": 1, "os.rmdir": 1}
@@ -21,11 +22,13 @@ class Fault:
     match    a part of the path
     nth      the operation on such a path, from 1
     trace    a file that gets a line for each of these operations
+    apart_s  seconds between two signals
     removals whether removals inside shutil.rmtree count, which names files without their folder
     """
 
-    def __init__(self, kind, match, nth=1, signals=(), trace=None, removals=False):
-        self.kind, self.match, self.nth, self.signals = kind, match, nth, signals
+    def __init__(self, kind, match, nth=1, signals=(), apart_s=0.0, trace=None, removals=False):
+        self.kind, self.match, self.nth = kind, match, nth
+        self.signals, self.apart_s = signals, apart_s
         self.removals = removals
         self.num_seen, self.owner = 0, os.getpid()
         self.trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if trace else None
@@ -51,7 +54,8 @@ class Fault:
             os.symlink("/dev/full", paths[0])
         elif self.kind == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-        for signum in self.signals:
+        for i, signum in enumerate(self.signals):
+            time.sleep(self.apart_s if i else 0.0)
             os.kill(self.owner, signum)
 
 
