@@ -57,8 +57,6 @@ APPLIED = {
     "training.run_name": "from here on",
     "training.project": "from here on",
     "training.trackio_*": "from here on",
-    "training.push_to_hub*": "from here on",
-    "training.hub_*": "from here on",
     "training.skip_memory_metrics": "from here on",
     "training.include_num_input_tokens_seen": "from here on",
     "training.restore_callback_states_from_checkpoint": "for this resume",

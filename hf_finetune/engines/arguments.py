@@ -73,6 +73,7 @@ REFUSED: dict[str, Rule] = {
     "deepspeed": (bool, "DeepSpeed is not supported; leave it out"),
     "sortish_sampler": (bool, "no data set has it any more; use train_sampling_strategy = group_by_length"),
     "parallelism_config": (bool, "only data parallelism is supported; leave it out"),
+    "push_to_hub": (bool, "it pushes what is last; `hub.repo_id` of a recipe pushes the best, leave it out"),
 }
 """No engine does them."""
 
@@ -81,7 +82,6 @@ ONLY_TRAINER: dict[str, Rule] = {
     "neftune_noise_alpha": (lambda value: value is not None, ""),
     "debug": (bool, ""),
     "skip_memory_metrics": (lambda value: not value, ""),
-    "push_to_hub": (bool, "; `hub.repo_id` pushes the best model from either engine"),
 }
 """`Trainer` does them; the loop would be longer and no clearer."""
 

@@ -315,9 +315,7 @@ class _Engine(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.progress.owed = self.progress.due = None
-        folder = self._write_checkpoint()
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(str(folder))
+        self._write_checkpoint()
 
     def _write_checkpoint(self) -> Path:
         self.store_flos()

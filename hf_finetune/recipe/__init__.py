@@ -1,5 +1,6 @@
 """Recipes: YAML -> one frozen, checked value. No torch, no transformers, no network."""
 
+from hf_finetune.recipe.hub_spec import HubSpec
 from hf_finetune.recipe.load import load_recipe
 from hf_finetune.recipe.model_spec import ModelSpec, PeftSpec
 from hf_finetune.recipe.recipe import Recipe
@@ -8,7 +9,6 @@ from hf_finetune.recipe.specs import (
     DataSpec,
     EarlyStoppingSpec,
     GuardSpec,
-    HubSpec,
     NamedSpec,
     SpaceSpec,
     SplitsSpec,

@@ -39,7 +39,11 @@ _EXPECTED: dict[str, tuple[str, set[str]]] = {
     "literal_error": ("{expected}", set()),
 }
 
-_PATTERNS = {"imports": "the name of a .py file", "hub.repo_id": "name or owner/name, without spaces"}
+_PATTERNS = {
+    "imports": "the name of a .py file",
+    "hub.repo_id": "name or owner/name, without spaces",
+    "hub.branch": "the name of a branch, without spaces",
+}
 
 _RANGES = {"data.holdout": "a share between 0 and 1"}
 
@@ -88,6 +92,10 @@ _OTHER_NAMES = {
     "data.splits.dev": "data.splits.eval",
     "hub.model_id": "hub.repo_id",
     "hub.hub_model_id": "hub.repo_id",
+    "hub.hub_strategy": "hub.strategy",
+    "hub.hub_private_repo": "hub.private",
+    "hub.revision": "hub.branch",
+    "hub.hub_revision": "hub.branch",
     "sweep.num_trials": "sweep.trials",
     "sweep.n_trials": "sweep.trials",
     "comet": "tracking.comet",

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
+from hf_finetune.recipe.hub_spec import HubSpec
 from hf_finetune.recipe.model_spec import ModelSpec
 from hf_finetune.recipe.places import Finding
 from hf_finetune.recipe.specs import (
     DataSpec,
     EarlyStoppingSpec,
     GuardSpec,
-    HubSpec,
     NamedSpec,
     Spec,
     SweepSpec,

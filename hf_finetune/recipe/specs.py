@@ -29,7 +29,6 @@ __all__ = [
     "DataSpec",
     "EarlyStoppingSpec",
     "GuardSpec",
-    "HubSpec",
     "Named",
     "NamedSpec",
     "SpaceSpec",
@@ -212,16 +211,6 @@ class EarlyStoppingSpec(Spec):
 
     threshold: Annotated[StrictFloat, Field(ge=0)] = 0.0
     """How much better counts as improvement."""
-
-
-class HubSpec(Spec):
-    """Where the best model is pushed to."""
-
-    repo_id: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
-    """Repository on the Hub, as owner/name; nothing is pushed when left out."""
-
-    private: StrictBool = True
-    """Make a new repository private."""
 
 
 def _one_number(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:

@@ -110,7 +110,6 @@ RENAMED: dict[str, str] = {
     "per_gpu_train_batch_size": "per_device_train_batch_size",
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
     "no_cuda": "use_cpu",
-    "push_to_hub_model_id": "hub_model_id",
     "torchdynamo": "torch_compile_backend",
     "xpu_backend": "ddp_backend",
 }
@@ -137,7 +136,8 @@ REMOVED: dict[str, str] = {
     "mp_parameters": "Remove it: it was for SageMaker's launcher.",
     "overwrite_output_dir": "Remove it, and use `hf-finetune run RECIPE --overwrite`.",
     "past_index": "Remove it.",
-    "push_to_hub_organization": "Write hub_model_id: organization/name.",
+    "push_to_hub_model_id": "Write hub: {repo_id: owner/name}.",
+    "push_to_hub_organization": "Write hub: {repo_id: organization/name}.",
     "push_to_hub_token": _AUTH,
     "ray_scope": "Remove it; `sweep:` searches for settings.",
     "save_safetensors": "Remove it: weights are always saved as safetensors.",
@@ -151,7 +151,15 @@ REMOVED: dict[str, str] = {
     "warmup_ratio": "Write warmup_steps: below 1 it is a share of all updates.",
 }
 
+_PUSH = "pushing is set up under hub, for either engine"
+
 UNUSABLE: dict[str, tuple[str, str]] = {
+    "push_to_hub": (_PUSH, "Write hub: {repo_id: owner/name} and leave it out here."),
+    "hub_model_id": (_PUSH, "Write hub: {repo_id: owner/name} and leave it out here."),
+    "hub_strategy": (_PUSH, "Write hub: {strategy: ...} and leave it out here."),
+    "hub_private_repo": (_PUSH, "Write hub: {private: ...} and leave it out here."),
+    "hub_revision": (_PUSH, "Write hub: {branch: ...} and leave it out here."),
+    "hub_always_push": ("a push that is still going on is never doubled", "Remove it."),
     "hub_token": ("a secret does not belong in a recipe", _AUTH),
     "resume_from_checkpoint": ("not read from a recipe", "Use `hf-finetune run RECIPE --resume`."),
     "do_train": ("a flag of transformers' example scripts, read by nothing", "Remove it."),

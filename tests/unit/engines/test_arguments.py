@@ -46,6 +46,7 @@ def test_the_defaults_are_honoured() -> None:
         ({"include_for_metrics": ["inputs"]}, "reduce"),
         ({"label_names": ["start", "end"]}, "'labels'"),
         ({"enable_jit_checkpoint": True}, "SIGTERM"),
+        ({"push_to_hub": True}, "hub.repo_id"),
         ({"accelerator_config": {"split_batches": True}}, "dealt out here"),
         ({"save_strategy": "best", "eval_strategy": "epoch"}, "metric_for_best_model is missing"),
     ],
@@ -63,7 +64,6 @@ def test_both_engines_refuse(given: dict[str, Any], part: str) -> None:
         {"use_liger_kernel": True},
         {"debug": "underflow_overflow"},
         {"skip_memory_metrics": False},
-        {"push_to_hub": True},
     ],
 )
 def test_the_loop_names_the_other_engine(given: dict[str, Any]) -> None:
