@@ -34,9 +34,13 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path) -> None:
 
     The weights of the best checkpoint are read into `parts.model`; without a checkpoint (save_strategy
     "no") the model is saved as training left it.
+
+    Raises:
+        CheckpointError: The best checkpoint was damaged since it was written.
     """
     source = find_best_checkpoint(state, Path(parts.args.output_dir))
     if source is not None:
+        checkpoint.verify(source)
         checkpoint.load_weights(source, parts.model)
     if PartialState().is_main_process:
         part = best.with_name(f"{best.name}.part")

@@ -175,10 +175,15 @@ def restore_callbacks(callbacks: Iterable[Any], saved: dict[str, Any]) -> None:
 
 
 def load_best(model: nn.Module, state: TrainerState) -> None:
-    """Put the best checkpoint's weights into the model; without one, say that the last ones stay."""
+    """Put the best checkpoint's weights into the model; without one, say that the last ones stay.
+
+    Raises:
+        CheckpointError: It was damaged since it was written.
+    """
     if state.best_model_checkpoint is None:
         logger.warning("no checkpoint has a finite best score: the last weights are kept")
     else:
+        checkpoint.verify(Path(state.best_model_checkpoint))
         checkpoint.load_weights(state.best_model_checkpoint, model)
 
 

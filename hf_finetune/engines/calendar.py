@@ -160,11 +160,8 @@ class Calendar:
         self._store_flos()
         logs |= {"total_flos": state.total_flos, "train_loss": loss_total / max(num_updates, 0.001)}
         self._log(logs)
-        best = state.best_model_checkpoint
         if args.load_best_model_at_end:
             bookkeeping.load_best(self.parts.model, state)
-        if best is not None and args.save_total_limit == 1 and args.process_index == 0:
-            checkpoint.keep_only(Path(args.output_dir), best)
         self.fire("train_end")
         self.watch.stop_if_asked()
 

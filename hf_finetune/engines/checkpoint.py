@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ from hf_finetune.optim import restore_optimizer
 
 __all__ = [
     "find_last",
-    "keep_only",
     "list_checkpoints",
     "load_engine_state",
     "load_optimizer",
@@ -128,7 +128,8 @@ def rotate(run_folder: Path, limit: int | None, *, best: str | None, newest: Pat
     Args:
         run_folder: Where the checkpoints are.
         limit: How many to keep, the best included; None or 0 keeps all. With a limit of 1 and a best that is
-            not the newest, two stay, as with `Trainer`.
+            not the newest, two stay: the newest says where the run stands. They also stay when training is
+            over, where `Trainer` deletes the newest, and so would train again when resumed.
         best: The best checkpoint's folder.
         newest: The one just written, known to be whole.
     """
@@ -141,13 +142,6 @@ def rotate(run_folder: Path, limit: int | None, *, best: str | None, newest: Pat
     others.sort(key=lambda path: (int(path.name.rsplit("-", 1)[1]) <= step, int(path.name.rsplit("-", 1)[1])))
     for path in others[: max(len(others) - max(limit - len(keep), 0), 0)]:
         _delete(path)
-
-
-def keep_only(run_folder: Path, best: str) -> None:
-    """Delete every checkpoint but the best: what `save_total_limit: 1` means when training is over."""
-    for path in list_checkpoints(run_folder):
-        if path.name != Path(best).name:
-            _delete(path)
 
 
 def _delete(path: Path) -> None:
@@ -170,12 +164,26 @@ def load_torch(path: Path, *, device: str = "cpu") -> Any:
 
 
 def load_state(folder: Path) -> TrainerState:
-    """Read `trainer_state.json`; a best checkpoint that was moved along with the run is found again."""
+    """Read `trainer_state.json`; a best checkpoint that was moved along with the run is found again.
+
+    When it is gone, the best so far is forgotten with it: a later one would otherwise have to beat a score
+    that no weights are left of.
+    """
     state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
-    if state.best_model_checkpoint is not None and not Path(state.best_model_checkpoint).is_dir():
-        beside = folder.parent / Path(state.best_model_checkpoint).name
-        state.best_model_checkpoint = str(beside) if beside.is_dir() else None
+    if state.best_model_checkpoint is None or Path(state.best_model_checkpoint).is_dir():
+        return state
+    beside = folder.parent / Path(state.best_model_checkpoint).name
+    if beside.is_dir():
+        state.best_model_checkpoint = str(beside)
+    else:
+        _warn_once(f"the best checkpoint, {state.best_model_checkpoint}, is gone: the best is chosen anew")
+        state.best_model_checkpoint = state.best_metric = state.best_global_step = None
     return state
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning(text)
 
 
 def load_engine_state(folder: Path, args: TrainingArguments) -> dict[str, Any] | None:

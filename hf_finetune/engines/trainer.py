@@ -183,7 +183,8 @@ class _Engine(Trainer):  # type: ignore[misc]
         if resume is None:
             return position
         saved = checkpoint.load_state(Path(resume))
-        self.state.best_model_checkpoint = saved.best_model_checkpoint
+        for name in ("best_model_checkpoint", "best_metric", "best_global_step"):
+            setattr(self.state, name, getattr(saved, name))
         self.state.compute_steps(self.args, max_steps)  # Trainer goes on with the checkpoint's steps
         progress = Progress.read(Path(resume), saved, num_update_steps_per_epoch, self.args)
         progress.is_stopping &= saved.max_steps == max_steps
@@ -265,7 +266,14 @@ class _Engine(Trainer):  # type: ignore[misc]
         super().log(logs, None if start_time is None else start_time - self.progress.seconds)
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
-        return super()._finalize_training(trial, num_train_samples, start_time - self.progress.seconds)
+        """Log the whole run and put the best weights back, but delete no checkpoint: see `rotate`."""
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is None:
+            self._load_best_model()  # which says that there is none
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super()._finalize_training(trial, num_train_samples, start_time - self.progress.seconds)
+        finally:
+            self.args.save_total_limit = limit
 
     def store_flos(self) -> None:
         """Add up the processes' operations; Trainer does so in 32 bits."""

@@ -127,6 +127,24 @@ def test_a_finished_run_is_not_trained_again(hf_finetune, recipe, unbroken, expe
     command.assert_same_run(expected, tmp_path / "run")
 
 
+@pytest.mark.parametrize("engine", command.ENGINES)
+def test_a_limit_of_one_keeps_the_best_and_the_last(hf_finetune, recipe, tmp_path, engine):
+    words = ["run", recipe, f"engine={engine}", "training.save_total_limit=1"]
+    words += ["training.load_best_model_at_end=true"]
+    assert hf_finetune(*words).code == 0
+    whole = command.read_run(tmp_path / "run")
+    assert sorted(whole["checkpoints"]) == ["checkpoint-24", "checkpoint-8"]
+    for moment in (None, "run/best.part", "run/log.jsonl"):
+        if moment is not None:
+            nth = {"run/log.jsonl": 14}.get(moment, 1)  # after the best, before the end
+            with file_faults.during("signal", moment, signals=[TERM], nth=nth):
+                assert_clean_stop(hf_finetune(*words, "--overwrite"), TERM)
+        done = hf_finetune(*words, "--resume")
+        assert done.code == 0, done.err
+        assert ("resumed at update 24/24" in done.err) is (moment != "run/log.jsonl")
+        command.assert_same_run(whole, tmp_path / "run")
+
+
 @pytest.mark.parametrize("signum", [INT, TERM])
 def test_the_baseline_is_trained_by_the_rerun(hf_finetune, recipe, expected, tmp_path, signum):
     words = ["run", recipe, "baseline=from-scratch", "training.max_steps=4"]

@@ -15,7 +15,7 @@ from engine_harness.cells import BEST, EVERY_FIVE, PER_EPOCH, Cell
 from engine_harness.execute import build_parts, execute
 from transformers import TrainerCallback
 
-from hf_finetune.engines import ENGINES, checkpoint
+from hf_finetune.engines import ENGINES, checkpoint, watch
 from hf_finetune.errors import Interrupted
 
 BOTH = ("trainer", "accelerate")
@@ -95,7 +95,8 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", BOTH)
-def test_a_second_ctrl_c_does_not_wait(engine: str, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_does_not_wait(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "REPEAT_S", 0.0)
     parts = build_parts(EVERY, tmp_path)
     stops = [Stop("step_begin", 7, signal.SIGINT), Stop("pre_optimizer_step", 7, signal.SIGINT)]
     with pytest.raises(KeyboardInterrupt):
