@@ -109,8 +109,9 @@ def build_cleaner(case: str | None, remove: str | None) -> Callable[[str], str]:
     pattern = re.compile(remove) if remove else None
 
     def clean(text: str) -> str:
+        text = " ".join(text.split())  # first: a pattern that allows spaces means any white space
         text = text.lower() if case == "lower" else text.upper() if case == "upper" else text
-        return " ".join((pattern.sub("", text) if pattern else text).split())
+        return " ".join(pattern.sub("", text).split()) if pattern else text
 
     return clean
 

@@ -1,0 +1,185 @@
+"""Every family of checkpoints: loads, trains two updates, saves, loads again, also as a pipeline."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import transformers
+from speech_models import CTC, SEQ2SEQ, SMOKE, save_mms, save_whisper
+
+from hf_finetune.errors import UserError
+from hf_finetune.recipe import load_recipe
+from hf_finetune.runner import check, run
+from hf_finetune.tasks.speech_recognition.frames import count_frames
+from hf_finetune.tasks.speech_recognition.inputs import shift_right
+
+QUICK = [
+    "model.from_scratch=false",
+    "data.splits.train=train[:14]",
+    "data.splits.eval=train[14:20]",
+    "data.splits.test=test[:3]",
+    "training.max_steps=2",
+    "training.gradient_accumulation_steps=1",
+]
+
+
+def recipe_of(kind: str, checkpoint: Path, out: Path, *words: str) -> Any:
+    words = (f"model.checkpoint={checkpoint}", f"training.output_dir={out}", *QUICK, *words)
+    return load_recipe(SMOKE / f"automatic-speech-recognition-{kind}.yaml", words)
+
+
+def load_back(best: Path, auto: str) -> torch.nn.Module:
+    model, info = getattr(transformers, auto).from_pretrained(best, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["mismatched_keys"]
+    return model
+
+
+def transcribe(best: Path) -> str:
+    clip = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    speech = transformers.pipeline("automatic-speech-recognition", model=str(best), device="cpu")
+    return str(speech({"raw": clip, "sampling_rate": 16_000})["text"])
+
+
+@pytest.mark.parametrize("family", CTC)
+# WavLM of transformers 5.23, when it is given no mask
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
+def test_ctc(family: str, tmp_path: Path) -> None:
+    checkpoint = CTC[family](tmp_path / "checkpoint")
+    result = run(recipe_of("ctc", checkpoint, tmp_path / "run", "task.vocabulary=characters"))
+    assert math.isfinite(result.scores["test"]["loss"])
+    assert result.scores["problem_type"] == "ctc"
+    model = load_back(result.folder.best, "AutoModelForCTC")
+    assert model.config.vocab_size == result.scores["num_labels"] == 11  # eight letters, blank, unknown, |
+    assert model.config.pad_token_id == 0
+    tokenizer = transformers.AutoTokenizer.from_pretrained(result.folder.best)
+    assert tokenizer.decode(tokenizer("ab ba").input_ids, group_tokens=False) == "ab ba"
+    transcribe(result.folder.best)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_seq2seq(family: str, tmp_path: Path) -> None:
+    checkpoint = SEQ2SEQ[family](tmp_path / "checkpoint")
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run"))
+    assert math.isfinite(result.scores["test"]["loss"])
+    assert result.scores["test"]["wer"] > 0
+    model = load_back(result.folder.best, "AutoModelForSpeechSeq2Seq")
+    assert model.generation_config.max_length == 24
+    transcribe(result.folder.best)
+
+
+@pytest.mark.parametrize("family", CTC)
+def test_frames_are_counted_as_the_model_does(family: str, tmp_path: Path) -> None:
+    model = transformers.AutoModelForCTC.from_pretrained(CTC[family](tmp_path / "checkpoint"))
+    lengths = torch.arange(400, 9000, 37)
+    wanted = model._get_feat_extract_output_lengths(lengths)
+    assert torch.equal(torch.as_tensor(count_frames(lengths, model.config)), wanted)
+    assert count_frames(lengths.numpy(), model.config).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_a_decoder_reads_what_the_model_would_make_of_the_labels(family: str) -> None:
+    name = {"whisper": "whisper.modeling_whisper", "moonshine": "moonshine.modeling_moonshine"}.get(
+        family, "speech_to_text.modeling_speech_to_text"
+    )
+    module = __import__(f"transformers.models.{name}", fromlist=["shift_tokens_right"])
+    labels = torch.tensor([[5, 6, 7, 2], [8, 2, -100, -100]])
+    wanted = module.shift_tokens_right(labels, 9, 1)
+    assert torch.equal(shift_right(labels, start=1, pad=9), wanted)
+
+
+def test_a_language_of_mms(tmp_path: Path) -> None:
+    checkpoint = save_mms(tmp_path / "checkpoint")
+    words = ["task={name: automatic-speech-recognition, target_lang: deu}"]
+    result = run(recipe_of("ctc", checkpoint, tmp_path / "run", *words))
+    assert result.scores["num_labels"] == 14
+    trained = load_back(result.folder.best, "AutoModelForCTC").state_dict()
+    source = transformers.Wav2Vec2ForCTC.from_pretrained(
+        checkpoint, target_lang="deu", ignore_mismatched_sizes=True
+    )
+    moved = {n for n, tensor in source.state_dict().items() if not torch.equal(tensor, trained[n])}
+    assert moved
+    assert all("adapter_layer" in name or name.startswith("lm_head") for name in moved)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(result.folder.best)
+    assert tokenizer.target_lang == "deu"
+    with pytest.raises(UserError, match="no vocabulary for 'fra'"):
+        check(recipe_of("ctc", checkpoint, tmp_path / "run", words[0].replace("deu", "fra")))
+
+
+def test_the_checkpoints_own_vocabulary_keeps_its_output_layer(tmp_path: Path) -> None:
+    checkpoint = CTC["wavlm"](tmp_path / "first")
+    first = run(recipe_of("ctc", checkpoint, tmp_path / "run"))
+    words = ["task.vocabulary=checkpoint", "training.learning_rate=1e-12"]
+    second = run(recipe_of("ctc", first.folder.best, tmp_path / "again", *words))
+    heads = [
+        load_back(result.folder.best, "AutoModelForCTC").state_dict()["lm_head.weight"]
+        for result in (first, second)
+    ]
+    torch.testing.assert_close(*heads, rtol=0, atol=1e-6)
+    third = run(recipe_of("ctc", first.folder.best, tmp_path / "new", "training.learning_rate=1e-12"))
+    renewed = load_back(third.folder.best, "AutoModelForCTC").state_dict()["lm_head.weight"]
+    assert renewed.shape == heads[0].shape
+    assert not torch.allclose(renewed, heads[0], atol=1e-3)
+
+
+def test_convolutions_are_frozen_unless_the_recipe_says_not_to(tmp_path: Path) -> None:
+    checkpoint = CTC["wav2vec2-layer-norm"](tmp_path / "checkpoint")
+    source = transformers.AutoModelForCTC.from_pretrained(checkpoint).state_dict()
+    name = "wav2vec2.feature_extractor.conv_layers.0.conv.weight"
+    for words, is_kept in ((), True), (("task.freeze_feature_encoder=false",), False):
+        result = run(recipe_of("ctc", checkpoint, tmp_path / f"run-{is_kept}", *words))
+        trained = load_back(result.folder.best, "AutoModelForCTC").state_dict()
+        assert torch.equal(trained[name], source[name]) == is_kept
+
+
+def test_what_does_not_fit_the_checkpoint(tmp_path: Path) -> None:
+    checkpoint = save_whisper(tmp_path / "checkpoint")
+    for word, message in {
+        "task.decoding=ctc": "cannot write text by ctc. Write decoding: seq2seq",
+        "task.vocabulary=words": "task.vocabulary means nothing for whisper",
+        "task.language=klingon": "task.language: .* cannot begin transcripts with it",
+        "task.generation={num_beans: 2}": "task.generation.num_beans: GenerationConfig has no such setting",
+        "task.generation={do_sample: true}": "an evaluation must give the same text each time",
+        "training.generation_config=./nowhere": r"generation_config=./nowhere: .* no \(whole\) checkpoint",
+        "training.sortish_sampler=true": "sortish_sampler = True: no data set has it any more",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            check(recipe_of("seq2seq", checkpoint, tmp_path / "run", word))
+
+
+def test_generation_is_for_tasks_that_write(tmp_path: Path) -> None:
+    checkpoint = CTC["wavlm"](tmp_path / "checkpoint")
+    with pytest.raises(UserError, match="predict_with_generate is for tasks whose model writes text"):
+        check(recipe_of("ctc", checkpoint, tmp_path / "run", "training.predict_with_generate=true"))
+
+
+def test_the_settings_of_generation_are_kept(tmp_path: Path) -> None:
+    checkpoint = save_whisper(tmp_path / "checkpoint")
+    words = [
+        "task.generation={suppress_tokens: [1, 2, 3], no_repeat_ngram_size: 3}",
+        "training.generation_num_beams=2",
+        "training.generation_max_length=9",
+    ]
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
+    kept = transformers.GenerationConfig.from_pretrained(result.folder.best)
+    assert (kept.num_beams, kept.max_length, kept.no_repeat_ngram_size) == (2, 9, 3)
+    assert kept.suppress_tokens == [1, 2, 3]
+    said = pq.read_table(result.folder.predictions("test")).to_pydict()["prediction"]
+    assert not {"a", "b", "c"} & set("".join(said))
+
+
+def test_without_generation_the_loss_alone_is_measured(tmp_path: Path) -> None:
+    checkpoint = save_whisper(tmp_path / "checkpoint")
+    words = ["training.predict_with_generate=false"]
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
+    assert math.isfinite(result.scores["test"]["loss"])
+    assert "wer" not in result.scores["test"]
+    with pytest.raises(UserError, match="metrics measure the text that is written"):
+        check(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words, "metrics=[wer]"))
