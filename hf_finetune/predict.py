@@ -86,8 +86,8 @@ def _predict(
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model.to(device)
     preparation = task.build_preparation(datasets.Value("string"), (), processor=processor)
-    transform, collate = task.build_transform(processor), task.build_collate(space)
-    reduce, decode = task.build_reduce(space), task.build_decode(space)
+    transform, collate = task.build_eval_transform(processor), task.build_collate(space)
+    reduce, decode, forward = task.build_reduce(space), task.build_decode(space), task.build_forward()
     for start in range(0, len(paths), batch_size):
         batch = list(paths[start : start + batch_size])
         table = pa.table(preparation.function(batch), schema=preparation.features.arrow_schema)
@@ -101,7 +101,11 @@ def _predict(
             collated = collate([{name: made[name][i] for name in made} for i in range(len(rows))])
             inputs = {name: value.to(device) for name, value in collated.items()}
             with torch.no_grad():
-                reduced = reduce(model, inputs, model(**inputs) if task.reads_outputs else None)
+                if forward is not None:
+                    outputs = forward(model, inputs)
+                else:
+                    outputs = model(**inputs) if task.reads_outputs else None
+                reduced = reduce(model, inputs, outputs)
             arrays = {name: value.cpu().numpy() for name, value in reduced.items()}
             arrays = decode(arrays) if decode is not None else arrays
             for row, i in enumerate(good):

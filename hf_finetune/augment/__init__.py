@@ -4,12 +4,22 @@ An augmentation is a class with keyword-only options and a call `(row, rng) -> r
 generator and from nothing else, and changes nothing in place. So the result is a function of the row and the
 generator, which the data set makes of (seed, epoch, row).
 
-The code is our own, on numpy and PIL: torchvision is no dependency of this project (it has no build for every
-machine torch runs on), timm needs it, kornia is several times slower on single small images, albumentations
-is no longer kept, and its successor is AGPL.
+The code for images is our own, on numpy and PIL: torchvision is no dependency of this project (it has no
+build for every machine torch runs on), timm needs it, kornia is several times slower on single small images,
+albumentations is no longer kept, and its successor is AGPL. Why that for sounds is our own stands in
+sounds.py.
 """
 
-from hf_finetune.augment import images, policies
+from hf_finetune.augment import images, policies, sound_masks, sounds
 from hf_finetune.augment.base import AUGMENTATIONS, Augmentation, Chain, build_augment
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Chain", "build_augment", "images", "policies"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Chain",
+    "build_augment",
+    "images",
+    "policies",
+    "sound_masks",
+    "sounds",
+]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -18,6 +18,8 @@ __all__ = [
     "Augmentation",
     "Chain",
     "ImageAugmentation",
+    "Row",
+    "SoundAugmentation",
     "build_augment",
     "check_choice",
     "check_number",
@@ -50,6 +52,37 @@ class ImageAugmentation(ABC):
     @abstractmethod
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the changed image, uint8 [h, w, 3]; never change the one given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundAugmentation(ABC):
+    """Base of what changes `row["audio"]`, float32 [N], before the feature extractor.
+
+    Args:
+        p: Probability that anything is changed, 0 to 1.
+    """
+
+    modality: ClassVar[str] = "audio"
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("p", self.p, 0, 1)
+
+    def __call__(self, row: Row, rng: np.random.Generator) -> Row:
+        """Return the row with its sound changed."""
+        if rng.random() >= self.p:
+            return row
+        return {**row, "audio": self.change(row["audio"], row["sampling_rate"], rng)}
+
+    @abstractmethod
+    def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the changed clip, float32 [n]; never change the one given.
+
+        Args:
+            clip: float32 [N], full scale at 1.
+            rate: Its sampling rate, in Hz.
+            rng: All that may be drawn from.
+        """
 
 
 @dataclass(frozen=True)

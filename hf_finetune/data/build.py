@@ -15,6 +15,7 @@ from hf_finetune.data.columns import find_columns
 from hf_finetune.data.holdout import hold_out
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
+from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Preparation, Space, Targets, Task
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Splits", "build_datasets", "check_batch_size"]
 
 EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
-NUM_SAMPLES = 4
-"""Decoded rows a task may check its shortcuts on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +126,11 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
     if "eval" not in raw:
         raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
-    samples = raw["train"].decode(raw["train"].rows[:NUM_SAMPLES])
-    transform = task.build_transform(processor, samples)
+    ready = make_ready(raw, recipe, task, processor, augment=augment, seed=seed)
     return Splits(
-        train=Rows(raw["train"], transform, augment=augment, seed=seed),
-        eval=Rows(raw["eval"], transform),
-        test=Rows(raw["test"], transform) if "test" in raw else None,
+        train=ready["train"],
+        eval=ready["eval"],
+        test=ready.get("test"),
         labels=labels,
         columns=columns,
         fingerprint=_fingerprint(raw, labels),

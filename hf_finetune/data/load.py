@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
+from hf_finetune.data.sound_files import sounds_as_files
 from hf_finetune.errors import DataError, HubError
 from hf_finetune.hub_access import find_cached_commit, is_reachable, reading_hub
 
@@ -50,23 +51,8 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
         **_check_options(recipe),
     }
     try:
-        if _is_saved(path):
-            _refuse(recipe, ["name", "revision", "data_dir", "data_files", "options"], "for a saved data set")
-            loaded = datasets.load_from_disk(str(path))
-            return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
-        if path.is_file():
-            _refuse(recipe, ["revision", "data_dir", "data_files"], "for a single file")
-            return datasets.load_dataset(_builder_of(path, where), **options | {"data_files": str(path)})
-        if path.is_dir() or spec.path in BUILDERS:
-            _refuse(recipe, ["revision"], "for local files")
-            _refuse_nothing(spec.path, path, spec, where)
-            return datasets.load_dataset(str(path) if path.is_dir() else spec.path, **options)
-        if _looks_local(spec.path):
-            raise _not_there(path, where)
-        with reading_hub("dataset", spec.path, revision=spec.revision, where=where):
-            fetched = datasets.load_dataset(spec.path, revision=spec.revision, **options)
-        _refuse_other_revision(fetched, spec, where)
-        return fetched
+        with sounds_as_files():
+            return _load(recipe, path, options)
     except DatasetGenerationError as error:
         raise DataError(
             f"{spec.path} cannot be read: {error.__cause__ or error}",
@@ -77,6 +63,27 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
         raise DataError(f"no data at {spec.path}: {error}", where=where, todo="Check the path") from error
     except ValueError as error:
         raise DataError(f"{spec.path} cannot be loaded: {error}", where=where) from error
+
+
+def _load(recipe: Recipe, path: Path, options: dict[str, Any]) -> datasets.DatasetDict:
+    spec, where = recipe.data, recipe.where("data.path")
+    if _is_saved(path):
+        _refuse(recipe, ["name", "revision", "data_dir", "data_files", "options"], "for a saved data set")
+        loaded = datasets.load_from_disk(str(path))
+        return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
+    if path.is_file():
+        _refuse(recipe, ["revision", "data_dir", "data_files"], "for a single file")
+        return datasets.load_dataset(_builder_of(path, where), **options | {"data_files": str(path)})
+    if path.is_dir() or spec.path in BUILDERS:
+        _refuse(recipe, ["revision"], "for local files")
+        _refuse_nothing(spec.path, path, spec, where)
+        return datasets.load_dataset(str(path) if path.is_dir() else spec.path, **options)
+    if _looks_local(spec.path):
+        raise _not_there(path, where)
+    with reading_hub("dataset", spec.path, revision=spec.revision, where=where):
+        fetched = datasets.load_dataset(spec.path, revision=spec.revision, **options)
+    _refuse_other_revision(fetched, spec, where)
+    return fetched
 
 
 def take_split(loaded: datasets.DatasetDict, expression: str, *, where: str) -> datasets.Dataset:

@@ -13,7 +13,7 @@ from datasets.fingerprint import Hasher
 
 from hf_finetune.tasks.base import Preparation
 
-__all__ = ["PreparedSplit", "prepare_split"]
+__all__ = ["PreparedSplit", "cache_folder", "forget", "prepare_split"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,16 @@ class PreparedSplit:
         return self.cached.with_format("arrow")[:][name]
 
 
+def cache_folder() -> Path:
+    """Return where prepared rows are kept.
+
+    It is beside the caches of `datasets`, not in the folder of the data: that may be read-only, or committed.
+    """
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def prepare_split(
     source: datasets.Dataset, column: str, preparation: Preparation, *, name: str, num_proc: int | None
 ) -> PreparedSplit:
@@ -70,9 +80,6 @@ def prepare_split(
     if getattr(feature, "decode", False):
         source = source.cast_column(column, type(feature)(decode=False))
     fingerprint = Hasher.hash([source._fingerprint, column, preparation.key])
-    # beside the caches of `datasets`, not in the folder of the data: that may be read-only, or committed
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_finetune"
-    folder.mkdir(parents=True, exist_ok=True)
     # of the other columns some may not be decodable here: sounds need torchcodec for it
     cached = (
         source.select_columns([column])
@@ -86,7 +93,7 @@ def prepare_split(
             batch_size=CHUNK,
             writer_batch_size=CHUNK,
             num_proc=num_proc if num_proc and len(source) > CHUNK else None,
-            cache_file_name=str(folder / f"{fingerprint}.arrow"),
+            cache_file_name=str(cache_folder() / f"{fingerprint}.arrow"),
             load_from_cache_file=True,
             new_fingerprint=fingerprint,
             desc=f"Preparing {name}",

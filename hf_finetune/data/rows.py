@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from hf_finetune.data.prepare import PreparedSplit
-from hf_finetune.tasks.base import Preparation, Row, Targets, Transform
+from hf_finetune.tasks.base import Preparation, Row, Targets, Tensors, Transform
 
 __all__ = ["Augment", "RawRows", "Rows"]
 
 Augment = Callable[[Row, np.random.Generator], Row]
+
+
+class Kept(Protocol):
+    """Model inputs that were made before."""
+
+    def take(self, indices: Sequence[int]) -> Mapping[str, Tensors]:
+        """Return the inputs of some rows, by their place in the split."""
+        ...
 
 
 class RawRows:
@@ -51,6 +59,15 @@ class RawRows:
 
         return self._read(self._cached[rows], fetch)
 
+    def lengths(self) -> np.ndarray | None:
+        """Return int64 [N], the length of every row; None where rows have none."""
+        lengths = self.split.lengths()
+        return None if lengths is None else lengths[self.rows]
+
+    def draw(self, rng: np.random.Generator) -> Row:
+        """Return a decoded row, drawn by a generator."""
+        return self.decode(self.rows[[int(rng.integers(len(self.rows)))]])[0]
+
 
 class Rows(Dataset[dict[str, torch.Tensor]]):
     """Rows ready for the task's `collate`: model inputs and "labels", nothing else.
@@ -61,14 +78,22 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
     Args:
         raw: Decoded rows.
         transform: Decoded rows -> model inputs.
-        augment: (row, generator) -> row; None leaves the rows as they are.
+        augment: (row, generator) -> row; None leaves the rows as they are. The row has "others" beside its
+            content: generator -> a decoded row of the same split.
+        kept: The model inputs, where they were made before.
         seed: Of the run.
     """
 
     def __init__(
-        self, raw: RawRows, transform: Transform, *, augment: Augment | None = None, seed: int = 0
+        self,
+        raw: RawRows,
+        transform: Transform,
+        *,
+        augment: Augment | None = None,
+        kept: Kept | None = None,
+        seed: int = 0,
     ) -> None:
-        self.raw, self.transform, self.augment, self.seed = raw, transform, augment, seed
+        self.raw, self.transform, self.augment, self.kept, self.seed = raw, transform, augment, kept, seed
         # in shared memory, so that it reaches workers which live on from epoch to epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -79,10 +104,10 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         Raises:
             AttributeError: It does not; so `hasattr` is False for these rows.
         """
-        lengths = self.raw.split.lengths()
+        lengths = self.raw.lengths()
         if lengths is None:
             raise AttributeError("the rows have no length")
-        chosen: list[int] = lengths[self.raw.rows].tolist()
+        chosen: list[int] = lengths.tolist()
         return chosen
 
     def set_epoch(self, epoch: int) -> None:
@@ -98,13 +123,18 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, torch.Tensor]]:
         """Return several rows, made in one piece: views of one tensor for each input."""
         numbers = self.raw.rows[list(indices)]
-        rows = self.raw.decode(numbers)
-        if self.augment is not None:
-            rows = [
-                self.augment(row, self._generator(number)) for row, number in zip(rows, numbers, strict=True)
-            ]
-        batch = {**self.transform(rows), "labels": self.raw.targets.take(numbers)}
+        inputs = self.transform(self._decode(numbers)) if self.kept is None else self.kept.take(indices)
+        batch = {**inputs, "labels": self.raw.targets.take(numbers)}
         return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+
+    def _decode(self, numbers: np.ndarray) -> list[Row]:
+        rows = self.raw.decode(numbers)
+        if self.augment is None:
+            return rows
+        return [
+            self.augment({**row, "others": self.raw.draw}, self._generator(number))
+            for row, number in zip(rows, numbers, strict=True)
+        ]
 
     def _generator(self, row: int) -> np.random.Generator:
         # Philox numbers its blocks: (epoch, row) in the upper words of the counter gives every row of every

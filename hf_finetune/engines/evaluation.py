@@ -77,7 +77,7 @@ def evaluate(
                 raise DataError(f"a batch of the {prefix} set has no labels", todo="Look at data.columns.")
             labels = inputs.pop("labels")
             with _precision(model, args):
-                outputs = model(**inputs)
+                outputs = model(**inputs) if parts.forward is None else parts.forward(model, inputs)
             if len(deal(in_round, args.process_index, args.world_size)) > 0:
                 num_targets += count_targets([{"labels": labels}])
                 loss = parts.loss(outputs, labels, inputs=inputs, num_items_in_batch=1)

@@ -79,6 +79,8 @@ class Ingredients:
         collate: Rows -> micro-batch, with "labels".
         loss: See `Loss`.
         reduce: See `Reduce`.
+        forward: (model, inputs) -> outputs with B rows, in evaluations; None calls the model. It makes one
+            row of the windows of a long clip.
         decode: Turns what `reduce` returned of a batch, gathered, and "labels" into what metrics and tables
             take, such as token numbers into text; called on the main process. None leaves them as they are.
         metrics: See `Metrics`; None evaluates the loss alone.
@@ -97,6 +99,7 @@ class Ingredients:
     loss: Loss
     reduce: Reduce
     decode: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    forward: Callable[[nn.Module, Batch], Any] | None = None
     metrics: Metrics | None = None
     processor: Any = None
     callbacks: Sequence[TrainerCallback] = ()

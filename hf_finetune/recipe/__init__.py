@@ -15,12 +15,13 @@ from hf_finetune.recipe.specs import (
     SweepSpec,
     TaskSpec,
 )
-from hf_finetune.recipe.task_options import SpeechRecognitionOptions
+from hf_finetune.recipe.task_options import AudioClassificationOptions, SpeechRecognitionOptions
 from hf_finetune.recipe.tracking_spec import CometSpec, TrackingSpec
 from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.user_code import import_user_files
 
 __all__ = [
+    "AudioClassificationOptions",
     "CometSpec",
     "DataSpec",
     "EarlyStoppingSpec",

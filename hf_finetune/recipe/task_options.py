@@ -6,16 +6,47 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator
 from pydantic_core import InitErrorDetails, ValidationError
 
 from hf_finetune.recipe.places import Finding
 from hf_finetune.recipe.validation import ERROR_TYPE, details_of, finding_error
 from hf_finetune.recipe.wording import find_near, list_words
 
-__all__ = ["TASK_OPTIONS", "SpeechRecognitionOptions", "check_options"]
+__all__ = [
+    "TASK_OPTIONS",
+    "AudioClassificationOptions",
+    "ClipOptions",
+    "SpeechRecognitionOptions",
+    "check_options",
+]
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+Seconds = Annotated[StrictInt | StrictFloat, Field(gt=0)]
+
+
+class ClipOptions(BaseModel):
+    """Which clips can be used; the others are bad rows, which `data.bad_rows` is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    min_seconds: Seconds = 0.1
+    """A shorter clip is a bad row."""
+
+    max_seconds: Seconds = 600.0
+    """A longer clip is a bad row."""
+
+    allow_silence: StrictBool = False
+    """Take silent clips too, such as those of a class of their own."""
+
+
+class AudioClassificationOptions(ClipOptions):
+    """Options of `task: audio-classification`."""
+
+    window_seconds: Annotated[StrictInt | StrictFloat, Field(ge=0.1)] | None = None
+    """Of a longer clip training sees a random window of this length, and evaluation the mean over windows."""
 
 
 class SpeechRecognitionOptions(BaseModel):
@@ -60,7 +91,10 @@ class SpeechRecognitionOptions(BaseModel):
         return value
 
 
-TASK_OPTIONS: dict[str, type[BaseModel]] = {"automatic-speech-recognition": SpeechRecognitionOptions}
+TASK_OPTIONS: dict[str, type[BaseModel]] = {
+    "audio-classification": AudioClassificationOptions,
+    "automatic-speech-recognition": SpeechRecognitionOptions,
+}
 """Tasks that check their options before anything is imported; others check them when they are made."""
 
 

@@ -141,6 +141,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
         ),
         reduce=task.build_reduce(labels),
         decode=task.build_decode(labels),
+        forward=task.build_forward(),
         metrics=metrics,
         processor=task.complete_processor(processor, labels),
         guard=Guard(max_skips=recipe.guard.max_skips),

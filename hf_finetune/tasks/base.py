@@ -6,11 +6,13 @@ The data package calls it in this order, and knows nothing else about it:
     roles              which columns it needs, and which features can fill them
     build_targets      the label column -> what a model can say, and numbers
     build_preparation  raw values -> what is cached on disk (decoded, checked), once; and how it is read back
+    always_augment     what every training row goes through, before the recipe's augmentations
     build_transform    decoded, augmented rows -> model inputs, a whole batch at a time
     build_collate      rows -> micro-batch
 
 and the engine, the tables of predictions and `predict` what is made of the outputs:
 
+    build_forward      a batch of an evaluation -> outputs of the model; by calling it where this is nothing
     build_reduce       outputs of the model -> a few numbers a row, on the device
     build_decode       these numbers -> text, on the main process; nothing where the numbers are all there is
     tabulate           -> columns of the table of predictions, and how bad each mistake is
@@ -41,12 +43,14 @@ __all__ = [
     "Arrays",
     "Decode",
     "Fetch",
+    "Forward",
     "Preparation",
     "Role",
     "Row",
     "Space",
     "Targets",
     "Task",
+    "Tensors",
     "Transform",
 ]
 
@@ -62,6 +66,9 @@ Transform: TypeAlias = "Callable[[Sequence[Row]], Mapping[str, Tensors]]"
 Fetch = Callable[[Sequence[int]], Sequence[Any]]
 """Positions within the batch -> the raw values of the data set, for what was not worth caching decoded."""
 
+
+Forward: TypeAlias = "Callable[[nn.Module, Mapping[str, torch.Tensor]], Any]"
+"""Model and inputs of an evaluation batch -> its outputs, with B rows."""
 
 Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 """What is left of a batch after `reduce`, B rows each, on the main process; "labels" where they are known."""
@@ -221,6 +228,19 @@ class Task(ABC):
             samples: A few decoded rows to check a shortcut on.
         """
 
+    def build_eval_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
+        """Return the same for rows that are evaluated or predicted."""
+        return self.build_transform(processor, samples)
+
+    def always_augment(self, processor: Any, longest: int) -> Sequence[NamedSpec]:
+        """Return augmentations that training rows go through, whatever the recipe says.
+
+        Args:
+            processor: As `load_processor` returned it.
+            longest: The largest "length" of a training row in the cache; 0 where rows have none.
+        """
+        return ()
+
     @abstractmethod
     def build_targets(
         self,
@@ -282,6 +302,10 @@ class Task(ABC):
     ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:
         """Return what makes a micro-batch of rows of a data set; the targets are under "labels"."""
 
+    def build_forward(self) -> Forward | None:
+        """Return how an evaluation gets the model's outputs; None calls the model."""
+        return None
+
     @abstractmethod
     def build_reduce(self, space: Space) -> Any:
         """Return the engine's `reduce`: outputs of the model -> what metrics and predictions need."""
@@ -311,6 +335,10 @@ class Task(ABC):
     @abstractmethod
     def thumbnail(self, row: Row) -> Image.Image:
         """Draw a decoded row for the report."""
+
+    def sound(self, row: Row) -> bytes | None:
+        """Return a decoded row as a small sound file for the report; None where there is nothing to hear."""
+        return None
 
 
 TASKS: Registry[type[Task]] = Registry("task")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,22 +76,36 @@ def test_a_task_trains_resumes_and_predicts_in_every_engine(path, tmp_path):
     assert len({tuple(losses) for losses in ends.values()}) == 1
 
 
+def decoded_row(modality: str) -> tuple[dict[str, object], str]:
+    """Return a row as the data set gives it to augmentations, and the name of its input."""
+    rng = np.random.default_rng(0)
+    if modality == "image":
+        return {"image": rng.integers(0, 256, (23, 17, 3), dtype=np.uint8), "labels": 3}, "image"
+    clips = [0.3 * rng.standard_normal(size).astype(np.float32) for size in (18000, 9000)]
+    rows = [{"audio": clip, "sampling_rate": 16000, "labels": 3} for clip in clips]
+    return {**rows[0], "others": lambda rng: rows[int(rng.integers(2))]}, "audio"
+
+
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_an_augmentation_is_a_pure_function_of_row_and_generator(name):
     augment = AUGMENTATIONS.build(name, {})
-    image = np.random.default_rng(0).integers(0, 256, (23, 17, 3), dtype=np.uint8)
-    row = {"image": image.copy(), "labels": 3}
+    row, key = decoded_row(augment.modality)
+    given = row[key].copy()
     changed = 0
     for seed in range(30):
-        state = np.random.get_state()[1].copy()
-        first = augment(row, np.random.default_rng(seed))["image"]
-        second = augment(row, np.random.default_rng(seed))["image"]
-        np.testing.assert_array_equal(first, second)
-        np.testing.assert_array_equal(row["image"], image)
-        np.testing.assert_array_equal(np.random.get_state()[1], state)
-        assert first.dtype == np.uint8
-        assert first.shape[2] == 3
-        changed += first.shape != image.shape or not np.array_equal(first, image)
+        states = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()
+        first = augment(row, np.random.default_rng(seed))
+        second = augment(row, np.random.default_rng(seed))
+        np.testing.assert_array_equal(first[key], second[key])
+        np.testing.assert_array_equal(row[key], given)
+        np.testing.assert_array_equal(np.random.get_state()[1], states[0])
+        assert (random.getstate(), torch.get_rng_state().tolist()) == (states[1], states[2].tolist())
+        assert first.keys() == row.keys()
+        assert first["labels"] == 3
+        assert (first[key].dtype, first[key].ndim) == (given.dtype, given.ndim)
+        assert first[key].size > 0
+        assert np.isfinite(first[key]).all()
+        changed += first[key].shape != given.shape or not np.array_equal(first[key], given)
     assert changed, "it never changes anything"
 
 

@@ -1,0 +1,61 @@
+"""Decoded rows -> rows ready for the engine: augmented for training, transformed, or kept ready."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hf_finetune.augment import Chain, build_augment
+from hf_finetune.data.kept import keep_inputs
+from hf_finetune.data.rows import RawRows, Rows
+from hf_finetune.tasks.base import Task
+
+if TYPE_CHECKING:
+    from hf_finetune.recipe import Recipe
+
+__all__ = ["make_ready"]
+
+logger = logging.getLogger(__name__)
+
+NUM_SAMPLES = 4
+"""Decoded rows a task may check its shortcuts on."""
+
+
+def make_ready(
+    raw: Mapping[str, RawRows],
+    recipe: Recipe,
+    task: Task,
+    processor: Any,
+    *,
+    augment: Chain | None,
+    seed: int,
+) -> dict[str, Rows]:
+    """Return the rows of every split as the engine wants them.
+
+    Args:
+        raw: The rows of every split; "train" is augmented.
+        recipe: Reads `data.num_proc`.
+        task: Of the recipe.
+        processor: Of the recipe's checkpoint.
+        augment: What the recipe says in `data.augment`.
+        seed: Of the augmentation.
+    """
+    train = raw["train"]
+    lengths = train.lengths()
+    always = build_augment(
+        task.always_augment(processor, 0 if lengths is None else int(lengths.max())),
+        modality=task.modality,
+        where=recipe.where,
+    )
+    steps = tuple(step for chain in (always, augment) if chain is not None for step in chain.steps)
+    samples = train.decode(train.rows[:NUM_SAMPLES])
+    ready = {}
+    for name, rows in raw.items():
+        build = task.build_transform if name == "train" else task.build_eval_transform
+        transform = build(processor, samples)
+        own = Chain(steps) if name == "train" and steps else None
+        # what is augmented differs from epoch to epoch
+        kept = None if own else keep_inputs(rows, transform, name=name, num_proc=recipe.data.num_proc)
+        ready[name] = Rows(rows, transform, augment=own, kept=kept, seed=seed)
+    return ready

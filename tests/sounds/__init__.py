@@ -1,0 +1,1 @@
+"""What tests of sound share: folders of tones and noises, tiny checkpoints of every kind."""
