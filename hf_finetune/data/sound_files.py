@@ -15,9 +15,9 @@ __all__ = ["sounds_as_files"]
 def sounds_as_files() -> Iterator[None]:
     """Let `datasets` note down files of sounds without torchcodec.
 
-    `Audio.encode_example` of datasets 5.2 imports torchcodec before it looks at what it was given, so that an
-    audiofolder cannot be loaded without it, although a file name is all that is noted down. What really has to
-    be encoded still goes to the original.
+    `Audio.encode_example` of datasets 5.2 imports torchcodec before it looks at what it was given. So an
+    audiofolder cannot be loaded without it, although a file name is all that is noted down. What really has
+    to be encoded still goes to the original.
     """
     original = datasets.Audio.encode_example
 
