@@ -48,7 +48,7 @@ def reading_checkpoint(recipe: Recipe) -> Iterator[None]:
     try:
         with reading_hub("model", checkpoint, revision=recipe.model.revision, where=where):
             yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # a quantised one wants its own package
         raise ModelError(
             f"{checkpoint} cannot be loaded: {' '.join(str(error).split())}",
             where=where,

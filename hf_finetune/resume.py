@@ -23,6 +23,7 @@ START_ANEW = "Start anew by --overwrite or another training.output_dir, or set i
 APPLIED = {
     "engine": "the engines continue each other's checkpoints exactly",
     "data.augment": "from here on the training rows are changed this way",
+    "model.peft.merge": "at the end",
     "metrics": "scores before this point lack the new ones",
     "baseline": "it is trained after this run",
     "guard.*": "from here on",

@@ -15,6 +15,7 @@ from hf_finetune.engines import checkpoint
 from hf_finetune.engines.evaluation import evaluate
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.metrics import MetricSet
+from hf_finetune.model import save_model
 from hf_finetune.predictions import PredictionWriter, write_worst
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.tasks.base import Task
@@ -29,11 +30,17 @@ def find_best_checkpoint(state: TrainerState, output_dir: Path) -> Path | None:
     return checkpoint.find_last(output_dir)
 
 
-def save_best(parts: Ingredients, state: TrainerState, best: Path) -> None:
+def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: bool = False) -> None:
     """Write the best model and its processor to a folder that plain `from_pretrained` reads.
 
     The weights of the best checkpoint are read into `parts.model`; without a checkpoint (save_strategy
     "no") the model is saved as training left it.
+
+    Args:
+        parts: With the model and the processor.
+        state: Names the best checkpoint.
+        best: The folder.
+        merge: Add adapters into the weights of a whole model.
 
     Raises:
         CheckpointError: The best checkpoint was damaged since it was written.
@@ -45,7 +52,7 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path) -> None:
     if PartialState().is_main_process:
         part = best.with_name(f"{best.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        parts.model.save_pretrained(part)  # type: ignore[operator]
+        save_model(parts.model, part, merge=merge)
         parts.processor.save_pretrained(part)
         shutil.rmtree(best, ignore_errors=True)
         part.replace(best)

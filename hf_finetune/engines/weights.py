@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, PeftType, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -27,7 +27,9 @@ WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "
 def save_weights(model: nn.Module, folder: Path) -> dict[str, Any]:
     """Write weights and configuration as `save_pretrained` does; return the facts of the large files."""
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder))
+        with _all_ranks(model):
+            # "auto" would ask the Hub for the base's vocabulary at each save
+            model.save_pretrained(str(folder), save_embedding_layers=False)
         return {}
     if isinstance(model, PreTrainedModel):
         # with no tensors to write it does all the rest: config, generation config, custom code
@@ -119,8 +121,25 @@ def _load_adapter(folder: Path, model: PeftModel) -> None:
     if not path.is_file():
         raise CheckpointError(f"{ADAPTER} is missing", where=str(folder))
     found = load_file(path)
-    _check(folder, set(get_peft_model_state_dict(model, adapter_name=adapter)), set(found))
-    set_peft_model_state_dict(model, found, adapter_name=adapter)
+    with _all_ranks(model):
+        expected = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+        _check(folder, set(expected), set(found))
+        set_peft_model_state_dict(model, found, adapter_name=adapter)
+
+
+@contextmanager
+def _all_ranks(model: PeftModel) -> Iterator[None]:
+    """Keep AdaLoRA's masked ranks, too: while it trains they come back, and the optimizer has them all."""
+    config = model.peft_config[model.active_adapters[0]]
+    pattern = config.rank_pattern if config.peft_type == PeftType.ADALORA else None
+    if pattern is None:
+        yield
+        return
+    config.rank_pattern = None
+    try:
+        yield
+    finally:
+        config.rank_pattern = pattern
 
 
 def _check(folder: Path, expected: set[str], found: set[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.environment import list_loose_revisions
-from hf_finetune.model import count_parameters
+from hf_finetune.model import describe_share
 from hf_finetune.recipe import Recipe
 from hf_finetune.runner.hops import prepare
 
@@ -23,10 +23,9 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
     prepared = prepare(recipe, trust_remote_code=trust_remote_code)
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)
-    num_all, num_trained = count_parameters(parts.model)
     return [
         f"task     {recipe.task.name}, {splits.labels.describe()}",
-        f"model    {recipe.model.checkpoint}: {num_all:,} parameters, {num_trained:,} trained",
+        f"model    {recipe.model.checkpoint}: {describe_share(parts.model)}",
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",

@@ -38,7 +38,8 @@ def finish(
 ) -> dict[str, Any]:
     """Keep the best model, load it back from the disk as a user would, and score every split with it."""
     task, splits = prepared.task, prepared.splits
-    save_best(parts, state, folder.best)
+    adapters = prepared.recipe.model.peft
+    save_best(parts, state, folder.best, merge=bool(adapters and adapters.merge))
     trust = prepared.trust_remote_code
     model = load_model(folder.best, prepared.recipe, task, splits.labels, trust_remote_code=trust)
     scored = replace(parts, model=model)

@@ -16,7 +16,7 @@ from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
-from hf_finetune.model import build_model, load_model
+from hf_finetune.model import build_model, describe_share, load_model
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.recipe import Recipe, import_user_files
 from hf_finetune.report import write_report
@@ -122,6 +122,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     set_seed(args.seed)  # a new head draws its weights
     if trained is None:
         model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
+        logger.info("model: %s", describe_share(model))
     else:
         model = load_model(trained, recipe, task, labels, trust_remote_code=trust_remote_code)
     # 6 ingredients

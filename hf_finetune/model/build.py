@@ -5,19 +5,18 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import peft
 import transformers
 from torch import nn
 
 from hf_finetune.errors import ModelError
+from hf_finetune.model.adapters import add_adapters
 from hf_finetune.pretrained import load_config, reading_checkpoint
-from hf_finetune.recipe import PeftSpec, Recipe
+from hf_finetune.recipe import Recipe
 from hf_finetune.tasks.base import Space, Task
 
-__all__ = ["build_model", "count_parameters", "load_model"]
+__all__ = ["build_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def build_model(
         recipe: Reads `model`.
         task: Says which AutoModel class.
         labels: What it can say; written to the model's config.
-        from_scratch: Random weights instead of the checkpoint's, whatever the recipe says.
+        from_scratch: Random weights, all of them trained but the frozen ones, whatever the recipe says.
         trust_remote_code: Run code that comes with the checkpoint.
 
     Raises:
@@ -62,46 +61,19 @@ def build_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        new_layers = _name_new_layers(model, info, recipe)
+        missing = _name_new_layers(model, info, recipe)
+        if spec.peft is not None:
+            _refuse_loose(missing, model, where=recipe.where("model.peft"))
+        new_layers = _owners(missing, model)
         if not new_layers and other_outputs:
             fresh = auto_class.from_config(config, trust_remote_code=trust_remote_code)
             new_layers = _renew_head(model, fresh, labels, other_outputs)
     task.adapt_model(model, recipe, from_scratch=from_scratch or spec.from_scratch)
     if spec.freeze:
         _freeze(model, spec.freeze, where=recipe.where("model.freeze"))
-    if spec.peft is not None:
-        model = _add_adapters(model, spec.peft, new_layers, where=recipe.where("model.peft"))
+    if spec.peft is not None and not from_scratch:  # below adapters random weights would stay random
+        model = add_adapters(model, spec, task, new_layers, where=recipe.where("model.peft"))
     return model
-
-
-def load_model(
-    folder: Path, recipe: Recipe, task: Task, labels: Space, *, trust_remote_code: bool = False
-) -> nn.Module:
-    """Load what `save_pretrained` wrote to a folder: a whole model, or adapters on the recipe's checkpoint.
-
-    Args:
-        folder: For example `RUN/best`.
-        recipe: Names the base of adapters.
-        task: Says which AutoModel class.
-        labels: As the model was trained with.
-        trust_remote_code: Run code that comes with the checkpoint.
-    """
-    auto_class = getattr(transformers, task.auto_model)
-    if not (folder / "adapter_config.json").is_file():
-        whole: nn.Module = auto_class.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=trust_remote_code
-        )
-        return whole
-    bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"peft": None, "freeze": ()})})
-    base = build_model(bare, task, labels, trust_remote_code=trust_remote_code)
-    adapted: nn.Module = peft.PeftModel.from_pretrained(base, folder)
-    return adapted
-
-
-def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Return the number of all parameters, and of those that are trained."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, _ in sizes), sum(n for n, is_trained in sizes if is_trained)
 
 
 def _renew_head(model: nn.Module, fresh: nn.Module, labels: Space, other: str) -> list[str]:
@@ -119,7 +91,7 @@ def _renew_head(model: nn.Module, fresh: nn.Module, labels: Space, other: str) -
 
 
 def _name_new_layers(model: nn.Module, info: dict[str, Any], recipe: Recipe) -> list[str]:
-    """Log which layers the checkpoint did not have, and return the names of those modules."""
+    """Log which parameters the checkpoint did not have, and return their names."""
     other_shape = {name: (tuple(old), tuple(new)) for name, old, new in info["mismatched_keys"]}
     missing = sorted({*info["missing_keys"], *other_shape})
     sizes = {name: p.numel() for name, p in model.named_parameters()}
@@ -137,7 +109,29 @@ def _name_new_layers(model: nn.Module, info: dict[str, Any], recipe: Recipe) -> 
         shapes = other_shape.get(name)
         why = f"the checkpoint has {shapes[0]}, {shapes[1]} is needed" if shapes else "not in the checkpoint"
         logger.info("new layer %s: %s", name, why)
-    return sorted({name.rpartition(".")[0] for name in missing if not name.startswith(body)})
+    return missing
+
+
+def _owners(names: list[str], model: nn.Module) -> list[str]:
+    """Return the modules that hold these parameters, but not the whole body or the whole model."""
+    owners = {name.rpartition(".")[0] for name in names}
+    return sorted(owners - _roots(model))
+
+
+def _refuse_loose(names: list[str], model: nn.Module, *, where: str) -> None:
+    """Refuse new parameters that nothing would train or keep: adapters hold modules, not parameters."""
+    loose = [name for name in names if name.rpartition(".")[0] in _roots(model)]
+    for name in loose:
+        if not name.endswith("masked_spec_embed"):  # stands for masked frames, in training alone
+            raise ModelError(
+                f"the parameter {name} is new, and adapters can neither train nor keep it",
+                where=where,
+                todo="Train all weights (remove model.peft), or take the setting out that asks for it.",
+            )
+
+
+def _roots(model: nn.Module) -> set[str]:
+    return {"", getattr(model, "base_model_prefix", "")}
 
 
 def _freeze(model: nn.Module, patterns: Sequence[str], *, where: str) -> None:
@@ -155,22 +149,3 @@ def _freeze(model: nn.Module, patterns: Sequence[str], *, where: str) -> None:
             named[name].requires_grad_(False)
     if not any(p.requires_grad for p in named.values()):
         raise ModelError("model.freeze leaves nothing to train", where=where, todo="Freeze less.")
-
-
-def _add_adapters(model: nn.Module, spec: PeftSpec, new_layers: list[str], *, where: str) -> nn.Module:
-    kinds = {kind.value.lower(): config for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-    if spec.method.lower() not in kinds:
-        raise ModelError(
-            f"unknown PEFT method {spec.method!r}", where=where, todo=f"Known: {', '.join(sorted(kinds))}"
-        )
-    options = dict(spec.options)
-    config_class = kinds[spec.method.lower()]
-    if "modules_to_save" in config_class.__dataclass_fields__:
-        # a head with random weights below frozen parts would never be trained
-        options.setdefault("modules_to_save", new_layers or None)
-    try:
-        return peft.get_peft_model(model, config_class(**options))  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"model.peft: {error}", where=where, todo="See the options of this method in PEFT."
-        ) from None
