@@ -45,7 +45,7 @@ def test_seeds_differ(name):
 
 
 def test_nothing_is_drawn_from_elsewhere():
-    augment = build_augment([NamedSpec(name=name) for name in AUGMENTATIONS], modality="image", where=str)
+    augment = build_augment([NamedSpec(name=name) for name in OF_IMAGES], modality="image", where=str)
     before = np.random.get_state()[1].copy()
     augment(make_row(), generator(0))
     assert (np.random.get_state()[1] == before).all()
