@@ -1,6 +1,6 @@
 """The training loop, written out by hand with Accelerate. Read it from top to bottom: one banner, one slide.
 
-It gives the numbers and writes the files of engines/trainer.py, bit for bit: tests/parity holds the two
+It gives the numbers and writes the files of engines/trainer/, bit for bit: tests/parity holds the two
 together.
 
     micro-batch            what one device sees in one forward pass

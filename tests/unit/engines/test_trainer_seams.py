@@ -1,6 +1,6 @@
 """The private parts of transformers' Trainer that the engine stands on; a change of one is noticed here.
 
-When this fails after an upgrade: read what changed in the method, adapt hf_finetune/engines/trainer.py, run
+When this fails after an upgrade: read what changed in the method, adapt hf_finetune/engines/trainer/, run
 the parity cells, then write the new fingerprint down. Those below are of transformers 5.23.
 """
 
@@ -14,11 +14,12 @@ from accelerate import skip_first_batches
 from transformers import Trainer
 from transformers.trainer_callback import CallbackHandler
 
-from hf_finetune.engines.trainer import _Engine
+from hf_finetune.engines.trainer.engine import Engine
 
 PRIVATE = sorted(
     name
-    for name, value in vars(_Engine).items()
+    for room in Engine.__mro__[: Engine.__mro__.index(Trainer)]
+    for name, value in vars(room).items()
     if name.startswith("_") and not name.startswith("__") and callable(value) and hasattr(Trainer, name)
 )
 
@@ -70,6 +71,6 @@ def test_the_source_is_the_one_we_know(name: str) -> None:
 @pytest.mark.parametrize("name", PRIVATE)
 def test_an_override_takes_what_trainer_passes(name: str) -> None:
     theirs = inspect.signature(getattr(Trainer, name)).parameters
-    ours = inspect.signature(getattr(_Engine, name)).parameters
+    ours = inspect.signature(getattr(Engine, name)).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in ours.values())
     assert takes_any or len(ours) == len(theirs)
