@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,23 @@ def start(session: Session) -> Comet:
     memory["mode"] = spec.mode
     folder = session.own_folder("comet") if spec.mode == "offline" else None
     first_step = find_last_step(folder) if folder else float("inf") if is_known else -1
-    experiment = comet_ml.start(
+    with _own_randomness():
+        experiment = _start_experiment(session, spec, key, folder)
+    if not experiment.alive:
+        raise UserError(
+            "Comet did not take the experiment; what it says is above",
+            where=session.recipe.where("tracking.comet"),
+            todo=f"See that project and workspace are yours. {ADVICE}",
+        )
+    experiment.disable_mp()  # nothing but what is logged here
+    _start_system_metrics(experiment)
+    _collect(experiment, session.recipe, spec)
+    experiment.log_parameters(flatten_recipe(session.recipe))
+    return Comet(spec, experiment, folder, _CometCallback(experiment, first_step))
+
+
+def _start_experiment(session: Session, spec: CometSpec, key: str, folder: Path | None) -> Any:
+    return comet_ml.start(
         online=folder is None,
         # offline too: each session then has an archive of its own, and all go to one experiment
         mode="get_or_create",
@@ -139,17 +157,21 @@ def start(session: Session) -> Comet:
             display_summary_level=0,
         ),
     )
-    if not experiment.alive:
-        raise UserError(
-            "Comet did not take the experiment; what it says is above",
-            where=session.recipe.where("tracking.comet"),
-            todo=f"See that project and workspace are yours. {ADVICE}",
-        )
-    experiment.disable_mp()  # nothing but what is logged here
-    _start_system_metrics(experiment)
-    _collect(experiment, session.recipe, spec)
-    experiment.log_parameters(flatten_recipe(session.recipe))
-    return Comet(spec, experiment, folder, _CometCallback(experiment, first_step))
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Draw from the system, and leave python's generator as it was.
+
+    comet_ml 3.58 ends the names of archives with random letters. A run that is seeded like the one before
+    would draw the same letters, and its archive would replace the earlier one.
+    """
+    state = random.getstate()
+    random.seed()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _spec(recipe: Recipe) -> CometSpec:

@@ -6,6 +6,7 @@ import json
 import socket
 
 import pytest
+from engine_harness.compare import first_difference
 from PIL import Image
 from real_runs import command
 from tracking.archives import OFFLINE, metrics_of_log, read_archives
@@ -17,16 +18,21 @@ from hf_finetune.run_folder import RunFolder
 from hf_finetune.tracking import comet
 
 TIMES = ("runtime", "per_second")
+HOST, USER = "host-of-this-test", "user-of-this-test"
 
 
 @pytest.fixture(scope="module")
 def runs(recipe, tmp_path_factory):
     """Return the run folder of each engine."""
     folders = {}
-    for engine in command.ENGINES:
-        folder = tmp_path_factory.mktemp(engine) / "run"
-        run(load_recipe(recipe, [OFFLINE, f"engine={engine}", f"training.output_dir={folder}"]))
-        folders[engine] = folder
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("socket.gethostname", "platform.node", "socket.getfqdn"):
+            patch.setattr(name, lambda *_: HOST)
+        patch.setattr("getpass.getuser", lambda: USER)
+        for engine in command.ENGINES:
+            folder = tmp_path_factory.mktemp(engine) / "run"
+            run(load_recipe(recipe, [OFFLINE, f"engine={engine}", f"training.output_dir={folder}"]))
+            folders[engine] = folder
     return folders
 
 
@@ -122,7 +128,8 @@ def test_nothing_of_the_machine_goes_along_but_its_load(archive):
     texts = json.dumps(archive.messages) + "".join(
         content.decode("utf-8", "ignore") for content in archive.files.values()
     )
-    assert socket.gethostname() not in texts
+    assert HOST not in texts
+    assert USER not in texts
 
 
 def test_what_the_recipe_asks_for_is_collected(hf_finetune, recipe, tmp_path):
@@ -180,6 +187,14 @@ def test_the_private_parts_are_as_they_were():
     assert callable(comet_ml.OfflineExperiment._start_system_metrics_data_logger)
     assert {"_experiment", "_initialized", "_log_assets"} == set(vars(CometCallback()))
     assert comet.SYSTEM_METRICS
+
+
+def test_tracking_does_not_touch_the_numbers(runs, expected):
+    for folder in runs.values():
+        found = command.read_run(folder)
+        for part in ("best", "log", "predictions"):
+            difference = first_difference(expected[part], found[part])
+            assert difference is None, difference
 
 
 def test_the_recipe_is_dumped_without_losing_the_section(recipe):
