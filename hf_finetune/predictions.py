@@ -86,24 +86,26 @@ def write_worst(
     worst: list[tuple[float, int, dict[str, Any]]],
     rows_of_split: Any,
     thumbnail: Callable[[Any], Image.Image],
+    sound: Callable[[Any], bytes | None] = lambda row: None,
 ) -> None:
-    """Write the worst mistakes with their pictures, worst first.
+    """Write the worst mistakes with their pictures and sounds, worst first.
 
     Args:
         path: The parquet file.
         worst: As a `PredictionWriter` kept them.
         rows_of_split: Row number -> decoded row.
         thumbnail: Decoded row -> picture.
+        sound: Decoded row -> the bytes of a sound file; None where there is nothing to hear.
     """
     rows = [entry for _, _, entry in sorted(worst, key=lambda item: item[:2], reverse=True)]
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            pa.Table.from_pylist(
-                [{**row, "image": _png(thumbnail(rows_of_split[row["row"]]))} for row in rows]
-            ),
-            path,
-        )
+        for row in rows:
+            decoded = rows_of_split[row["row"]]
+            row["image"], row["audio"] = _png(thumbnail(decoded)), sound(decoded)
+        table = pa.Table.from_pylist(rows)
+        silent = table.column("audio").null_count == len(rows)
+        pq.write_table(table.drop_columns("audio") if silent else table, path)
 
 
 def _png(picture: Image.Image) -> bytes:

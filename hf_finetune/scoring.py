@@ -103,7 +103,7 @@ def score_splits(
             with PredictionWriter(folder.predictions(name), task, splits.labels) as writer:
                 found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
             if name == "test" or splits.test is None:
-                write_worst(folder.worst, writer.worst, splits.raw(name), task.thumbnail)
+                write_worst(folder.worst, writer.worst, splits.raw(name), task.thumbnail, task.sound)
         else:
             found = evaluate(parts, dataset, prefix=name, on_step=on_step(name))
         scores[name] = {key.removeprefix(f"{name}_"): value for key, value in found.items()}

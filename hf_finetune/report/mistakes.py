@@ -1,4 +1,4 @@
-"""The worst mistakes as cards with a picture."""
+"""The worst mistakes as cards with a picture, and a player where there is something to hear."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ __all__ = ["Mistake", "build_mistakes"]
 
 MAX_MISTAKES = 24
 MAX_SIDE = 224
+MAX_WIDE_SIDE = 448
 MAX_PIXEL_ART_SIDE = 64
 MAX_BYTES = 1_200_000
+MAX_SOUND_BYTES = 3_000_000
+MAX_SOUND_S = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class Mistake:
         note: How far off a number was.
         image: `data:` address of the picture; empty when there is none.
         is_small: The picture has so few pixels that it is better enlarged without smoothing.
+        is_wide: The picture is of a sound: a wave above a spectrogram.
+        sound: `data:` address of the clip; empty when there is none.
     """
 
     row: str
@@ -43,16 +48,22 @@ class Mistake:
     note: str
     image: str
     is_small: bool
+    is_wide: bool
+    sound: str
 
 
 def build_mistakes(record: RunRecord) -> list[Mistake]:
-    """Make the cards, worst first; pictures stop where the page would get heavy."""
+    """Make the cards, worst first; pictures and sounds stop where the page would get heavy."""
     names = class_names(record)
     cards: list[Mistake] = []
-    num_bytes = 0
+    num_bytes = num_sound_bytes = 0
     for entry in record.worst[:MAX_MISTAKES]:
-        image, is_small = _picture(entry.get("image")) if num_bytes < MAX_BYTES else ("", False)
+        is_heard = isinstance(entry.get("audio"), bytes)
+        side = MAX_WIDE_SIDE if is_heard else MAX_SIDE
+        image, is_small = _picture(entry.get("image"), side) if num_bytes < MAX_BYTES else ("", False)
+        sound = _sound(entry.get("audio")) if num_sound_bytes < MAX_SOUND_BYTES else ""
         num_bytes += len(image)
+        num_sound_bytes += len(sound)
         cards.append(
             Mistake(
                 row=format_number(entry.get("row")),
@@ -63,12 +74,14 @@ def build_mistakes(record: RunRecord) -> list[Mistake]:
                 note=_note(entry),
                 image=image,
                 is_small=is_small,
+                is_wide=is_heard,
+                sound=sound,
             )
         )
     return cards
 
 
-def _picture(content: Any) -> tuple[str, bool]:
+def _picture(content: Any, side: int) -> tuple[str, bool]:
     """Encode the picture anew, small, whatever it was: no foreign bytes get into the page."""
     from PIL import Image
 
@@ -82,11 +95,31 @@ def _picture(content: Any) -> tuple[str, bool]:
     except Exception:  # a damaged picture costs the card its picture, not the reader the report
         return "", False
     is_small = max(picture.size) <= MAX_PIXEL_ART_SIDE
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    picture.thumbnail((side, side))
     kind = "PNG" if is_small or picture.mode == "RGBA" else "JPEG"
     buffer = io.BytesIO()
     picture.save(buffer, format=kind, **({"optimize": True} if kind == "PNG" else {"quality": 82}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", is_small
+    return f"data:image/{kind.lower()};base64,{_base64(buffer)}", is_small
+
+
+def _sound(content: Any) -> str:
+    """Encode the sound anew as mono flac, not too long, whatever it was."""
+    import soundfile
+
+    if not isinstance(content, bytes):
+        return ""
+    buffer = io.BytesIO()
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            clip, rate = file.read(MAX_SOUND_S * file.samplerate, "float32", always_2d=True), file.samplerate
+        soundfile.write(buffer, clip.mean(axis=1), rate, format="FLAC", subtype="PCM_16")
+    except Exception:  # as for a damaged picture
+        return ""
+    return f"data:audio/flac;base64,{_base64(buffer)}"
+
+
+def _base64(buffer: io.BytesIO) -> str:
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _label(value: Any, names: tuple[str, ...]) -> str:

@@ -81,8 +81,8 @@ def render_report(record: RunRecord) -> str:
         style=style,
         script=script,
         policy=(
-            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-            "base-uri 'none'; form-action 'none'"
+            f"default-src 'none'; img-src data:; media-src data:; style-src '{_hash(style)}'; "
+            f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
         ),
         record=record,
         headline=headline,

@@ -16,7 +16,7 @@ __all__ = ["draw_clip", "encode_clip"]
 
 WIDTH, WAVE, MELS = 448, 72, 96
 """Pixels: of both pictures across, of the wave and of the spectrogram down."""
-BACKGROUND, STROKE = (250, 250, 248), (37, 99, 171)
+BACKGROUND, STROKE = (13, 8, 60), (150, 196, 250)
 RAMP = np.array(
     [[13, 8, 60], [84, 15, 109], [160, 42, 99], [224, 83, 60], [250, 155, 40], [248, 240, 150]], np.float64
 )

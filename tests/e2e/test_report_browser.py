@@ -11,6 +11,7 @@ import threading
 
 import pytest
 import run_folders
+from sounds.report_run import make_sound_run
 
 from hf_finetune.formatting import format_number
 from hf_finetune.report import write_report
@@ -28,12 +29,14 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--autoplay-policy=no-user-gesture-required",
 )
 RUNS = {
     "digits": run_folders.make_digits_run,
     "no-test": functools.partial(run_folders.make_digits_run, has_test=False, has_baseline=False),
     "regression": functools.partial(run_folders.make_regression_run, num_targets=2),
     "multi-label": run_folders.make_multi_label_run,
+    "sounds": make_sound_run,
     "unfinished": run_folders.make_unfinished_run,
     "hostile": run_folders.make_hostile_run,
     "large": functools.partial(run_folders.make_large_run, num_classes=300, num_entries=3000),
@@ -244,6 +247,39 @@ def test_it_shows_what_the_run_folder_says(browser):
         "row => Number(row.cells[4].textContent))"
     )
     assert support == [sum(row) for row in matrix]
+
+
+PLAY = """
+    const done = arguments[arguments.length - 1];
+    const players = [...document.querySelectorAll("audio")];
+    const ready = players.map(one => new Promise((resolve, reject) => {
+        one.preload = "auto";
+        one.muted = true;
+        one.addEventListener("ended", () => resolve([one.duration, one.currentTime, one.error]));
+        one.addEventListener("error", () => reject(one.error.message));
+        one.playbackRate = 8;
+        one.play().catch(reject);
+    }));
+    Promise.all(ready).then(done, error => done(String(error)));
+"""
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_players_load_and_play_to_the_end(browser, width):
+    browser.driver.get_log("browser")
+    browser.open("sounds", width=width)
+    played = browser.driver.execute_async_script(PLAY)
+    num_cards = browser.run("return document.querySelectorAll('.mistakes li').length")
+    assert len(played) == num_cards > 0
+    for duration, at, error in played:
+        assert 0.4 < duration < 3.1
+        assert at == pytest.approx(duration, abs=0.05)
+        assert error is None
+    assert browser.driver.get_log("browser") == []
+    labels = "return [...document.querySelectorAll('audio')].map(one => one.ariaLabel)"
+    assert all(label.startswith("The sound of row ") for label in browser.run(labels))
+    widths = "return [...document.querySelectorAll('audio')].map(one => one.getBoundingClientRect().width)"
+    assert min(browser.run(widths)) > 200  # narrower, Chromium hides the time line
 
 
 def test_the_numbers_under_the_pointer_are_those_of_the_log(browser):

@@ -109,7 +109,9 @@ def test_it_stands_alone(tmp_path):
     assert "url(" not in html
     assert "@import" not in html
     (policy,) = [attrs for attrs in page.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy"]
-    assert policy["content"].startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert policy["content"].startswith(
+        "default-src 'none'; img-src data:; media-src data:; style-src 'sha256-"
+    )
     assert "unsafe" not in policy["content"]
     handlers = [key for _, attrs in page.elements for key in attrs if key.startswith("on") or key == "style"]
     assert handlers == []

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import run_folders
+import soundfile
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 
@@ -295,6 +296,38 @@ def test_only_so_many_pictures_fit(tmp_path):
 
 
 # Tables
+
+
+def make_sounds(seconds: float, count: int, rate: int = 16000) -> list[bytes]:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * rate), 2))
+    soundfile.write(buffer, noise, rate, format="WAV")
+    return [buffer.getvalue()] * count
+
+
+def test_sounds_are_made_short_flac_of_one_channel(tmp_path):
+    (card,) = write_worst(
+        tmp_path, [{"row": 1, "label": "cat", "prediction": "dog", "audio": make_sounds(20.0, 1)[0]}]
+    )
+    kind, content = card.sound.split(";base64,")
+    assert kind == "data:audio/flac"
+    with soundfile.SoundFile(io.BytesIO(base64.b64decode(content))) as file:
+        assert (file.frames, file.channels, file.samplerate) == (15 * 16000, 1, 16000)
+
+
+def test_what_is_no_sound_does_not_get_in(tmp_path):
+    rows = [{"row": i, "audio": content} for i, content in enumerate([b"<script>", b"", None, 5])]
+    for row in rows:
+        assert write_worst(tmp_path, [row])[0].sound == ""
+
+
+def test_only_so_many_sounds_fit(tmp_path):
+    rows = [{"row": i, "audio": content} for i, content in enumerate(make_sounds(15.0, 24))]
+    cards = write_worst(tmp_path, rows)
+    sizes = [len(card.sound) for card in cards]
+    assert sizes[0] > 0
+    assert sizes[-1] == 0
+    assert sum(sizes) < 4_000_000
 
 
 def test_the_baseline_stands_beside_the_scores():
