@@ -17,6 +17,7 @@ __all__ = [
     "build_optimizer",
     "build_scheduler",
     "current_rate",
+    "explain_missing_optimizer",
     "is_metric_driven",
     "restore_optimizer",
     "set_mode",
@@ -65,6 +66,16 @@ def build_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Op
     for name in ("params", "model", "optimizer_dict"):
         target = options.pop(name, target)
     return kind(target, **options)  # type: ignore[no-any-return]
+
+
+def explain_missing_optimizer(args: TrainingArguments) -> str | None:
+    """Return which package an optimizer needs that is not installed; None when there is nothing to say."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, nn.Linear(1, 1))
+    except (ImportError, ValueError) as error:
+        text = str(error)
+        return text if isinstance(error, ImportError) or "import" in text or "install" in text else None
+    return None
 
 
 def build_scheduler(optimizer: Any, args: TrainingArguments, num_updates: int) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hf_finetune.errors import UserError
+from hf_finetune.optim import explain_missing_optimizer
 
 __all__ = ["check_arguments", "require_arguments"]
 
@@ -129,6 +130,8 @@ def _check_combinations(args: TrainingArguments) -> list[str]:
     optimizer = str(getattr(args.optim, "value", args.optim))
     if "lomo" in optimizer or "layerwise" in optimizer:
         problems.append(f"optim = {optimizer!r} steps inside the backward pass; use another")
+    elif missing := explain_missing_optimizer(args):
+        problems.append(f"optim = {optimizer!r}: {missing}")
     if args.auto_find_batch_size and args.world_size > 1:
         problems.append(
             "auto_find_batch_size: with several processes only one would notice; say the batch size"

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_harness.cells import Cell
-from engine_harness.execute import build_parts
+from engine_harness.cells import CELLS, Cell
+from engine_harness.execute import DEFAULTS, build_parts
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
+from transformers.trainer_utils import SchedulerType
+from transformers.training_args import OptimizerNames
 
 from hf_finetune.engines import ENGINES, arguments
 from hf_finetune.errors import UserError
@@ -39,6 +41,50 @@ def test_the_defaults_are_honoured() -> None:
         assert arguments.check_arguments(TrainingArguments(**QUIET), engine) == []
 
 
+SHOWN_ELSEWHERE = {
+    "output_dir": "every cell has one",
+    "per_device_train_batch_size": "every cell has one",
+    "auto_find_batch_size": "tests/parity/test_right_numbers.py",
+    "length_column_name": "tests/unit/engines/test_tickets.py",
+    "tf32": "needs a GPU: TrainingArguments refuses it without, and sets it for torch itself",
+    "torch_compile_mode": "goes to torch.compile beside torch_compile_backend, which has a cell",
+    "gradient_checkpointing": "TrainingArguments renames it to activation_checkpointing",
+    "gradient_checkpointing_kwargs": "TrainingArguments renames it to activation_checkpointing_kwargs",
+    "optim_target_modules": "for GaLore and APOLLO, which are not in the tested set of packages",
+    "accelerator_config": "all but non_blocking is refused, below; that moves no number",
+    "dataloader_in_order": "False gives up a fixed order, so there is nothing to compare by ==",
+    "ddp_backend": "gloo on a CPU; others need a GPU",
+    "ddp_static_graph": "refused by torch with what other cells ask for",
+    "predict_with_generate": "tests of the task that generates",
+    "generation_max_length": "tests of the task that generates",
+    "generation_num_beams": "tests of the task that generates",
+    "generation_config": "tests of the task that generates",
+}
+"""Honoured fields that no parity cell sets, and why."""
+
+
+def test_every_honoured_field_is_in_a_cell_or_says_why_not() -> None:
+    in_cells = set(DEFAULTS).union(*(cell.args for cell in CELLS.values()))
+    assert set(SHOWN_ELSEWHERE) == arguments.HONOURED - in_cells
+
+
+def test_every_schedule_is_in_a_cell() -> None:
+    seen = {cell.args.get("lr_scheduler_type", "linear") for cell in CELLS.values()}
+    assert seen == {schedule.value for schedule in SchedulerType}
+
+
+@pytest.mark.parametrize("optimizer", [name.value for name in OptimizerNames])
+def test_every_optimizer_is_in_a_cell_or_refused_with_a_reason(optimizer: str) -> None:
+    seen = {cell.args.get("optim", "adamw_torch_fused") for cell in CELLS.values()}
+    for engine in ENGINES:
+        problems = arguments.check_arguments(TrainingArguments(**QUIET, optim=optimizer), engine)
+        if optimizer in seen:
+            assert problems == []
+        else:
+            (problem,) = problems
+            assert problem.startswith(f"optim = '{optimizer}'")
+
+
 @pytest.mark.parametrize(
     ("given", "part"),
     [
@@ -48,6 +94,8 @@ def test_the_defaults_are_honoured() -> None:
         ({"enable_jit_checkpoint": True}, "SIGTERM"),
         ({"push_to_hub": True}, "hub.repo_id"),
         ({"accelerator_config": {"split_batches": True}}, "dealt out here"),
+        ({"optim": "adamw_bnb_8bit"}, "bitsandbytes"),
+        ({"optim": "lomo"}, "inside the backward pass"),
         ({"save_strategy": "best", "eval_strategy": "epoch"}, "metric_for_best_model is missing"),
     ],
 )
