@@ -14,10 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_finetune.errors import HfFinetuneError, UserError
+    from hf_finetune.publish import push
     from hf_finetune.recipe import Recipe, load_recipe
     from hf_finetune.runner import Result, check, evaluate, run
 
-__all__ = ["HfFinetuneError", "Recipe", "Result", "UserError", "check", "evaluate", "load_recipe", "run"]
+__all__ = [
+    "HfFinetuneError",
+    "Recipe",
+    "Result",
+    "UserError",
+    "check",
+    "evaluate",
+    "load_recipe",
+    "push",
+    "run",
+]
 
 # transformers imports comet_ml, which would then patch sklearn, torch, mlflow ... and report its own errors;
 # an experiment is made of what the recipe asks for
@@ -32,6 +43,7 @@ _HOMES = {
     "check": "runner",
     "evaluate": "runner",
     "load_recipe": "recipe",
+    "push": "publish",
     "run": "runner",
 }
 

@@ -146,6 +146,23 @@ def report(run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", h
 
 
 @app.command()
+def push(
+    run_folder: RunPath,
+    repo_id: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Where to; that of the recipe if left out.")
+    ] = None,
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="How a new repository is made.")
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="Made when it is not there.")] = None,
+) -> None:
+    """Push the best model of a run to the Hub, or finish a push that failed."""
+    from hf_finetune.publish import push as push_run
+
+    typer.echo(push_run(run_folder, repo_id=repo_id, private=private, branch=branch).url)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of recipes, for editors."""
     from hf_finetune.recipe import json_schema

@@ -56,6 +56,16 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def card(self) -> Path:
+        """The model card, to be looked at on the Hub."""
+        return self.path / "README.md"
+
+    @property
+    def curves(self) -> Path:
+        """The picture in the card."""
+        return self.path / "curves.png"
+
+    @property
     def baseline(self) -> Path:
         """The run from random weights, when the recipe asks for one; only its log stays."""
         return self.path / "baseline"
@@ -136,7 +146,8 @@ class RunFolder:
         written = [self.best, self.baseline, self.tracking, self.path / "predictions"]
         for folder in [*written, *self.path.glob("checkpoint-*")]:
             shutil.rmtree(folder, ignore_errors=True)
-        for file in [self.recipe, self.environment, self.log, self.baseline_log, self.scores, self.report]:
+        files = [self.recipe, self.environment, self.log, self.baseline_log, self.scores, self.report]
+        for file in [*files, self.card, self.curves]:
             file.unlink(missing_ok=True)
 
 

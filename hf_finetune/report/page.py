@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -29,16 +28,10 @@ from hf_finetune.report.sections import (
     say_expected,
 )
 from hf_finetune.report.training import build_charts, build_evaluations
+from hf_finetune.usage import show_usage
 
 __all__ = ["render_report", "write_report"]
 
-LOADERS = {
-    "image-classification": ("AutoImageProcessor", "AutoModelForImageClassification", "picture.png"),
-    "text-classification": ("AutoTokenizer", "AutoModelForSequenceClassification", "some text"),
-    "token-classification": ("AutoTokenizer", "AutoModelForTokenClassification", "some text"),
-    "audio-classification": ("AutoFeatureExtractor", "AutoModelForAudioClassification", "sound.wav"),
-    "automatic-speech-recognition": ("AutoProcessor", "AutoModelForCTC", "speech.wav"),
-}
 FILES = (
     ("best", "the best model and its processor"),
     ("scores.json", "all scores, by split"),
@@ -103,7 +96,7 @@ def render_report(record: RunRecord) -> str:
         files=[(name, what) for name, what in FILES if (record.folder / name).exists()],
         trackers=[(name, memory.get("place")) for name, memory in record.trackers.items()],
         checkpoints=checkpoint_names(record.folder),
-        snippet=_snippet(headline.task, record),
+        snippet=show_usage(headline.task, (record.folder / "best").as_posix()) if headline.task else "",
         environment=flatten(record.environment),
     )
 
@@ -146,28 +139,3 @@ def _moment(value: Any) -> str:
     except ValueError:
         return str(value)[:40] if value else ""
     return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
-
-
-def _snippet(task: str, record: RunRecord) -> str:
-    """Python that loads the best model, as plain transformers does."""
-    folder = json.dumps((record.folder / "best").as_posix())
-    lines = []
-    if task:
-        sample = LOADERS[task][2] if task in LOADERS else "..."
-        lines += [
-            "from transformers import pipeline",
-            "",
-            f"model = pipeline({json.dumps(task)}, model={folder})",
-            f'print(model("{sample}"))',
-        ]
-    if task in LOADERS:
-        processor, model, _ = LOADERS[task]
-        lines += [
-            "",
-            "# or, part by part",
-            f"from transformers import {processor}, {model}",
-            "",
-            f"processor = {processor}.from_pretrained({folder})",
-            f"model = {model}.from_pretrained({folder})",
-        ]
-    return "\n".join(lines)

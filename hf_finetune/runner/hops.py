@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults, output_folder
+from hf_finetune.card import write_card
 from hf_finetune.data import Splits, build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
 from hf_finetune.engines import ENGINES
@@ -18,6 +19,7 @@ from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
 from hf_finetune.model import build_model, describe_share, load_model
 from hf_finetune.processes import is_first_process, require_world_size
+from hf_finetune.publish import push, push_while_training, require_push
 from hf_finetune.recipe import Recipe, import_user_files
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
@@ -66,10 +68,14 @@ def run(
         resume_from = find_checkpoint(prepared, folder, resume)
         if is_first_process():
             _open_folder(folder, prepared, is_new=not resume)
-        with track(prepared.recipe, prepared.parts.args, folder) as trackers:
+        repo_id = require_push(recipe, create=True)
+        with (
+            track(prepared.recipe, prepared.parts.args, folder) as trackers,
+            push_while_training(prepared.recipe, folder, repo_id) as pushing,
+        ):
             # 7 engine
             with TerminalProgress() as progress:
-                parts = with_callbacks(prepared, progress, folder.log, trackers.callbacks)
+                parts = with_callbacks(prepared, progress, folder.log, [*trackers.callbacks, *pushing])
                 state = prepared.engine(parts, resume_from)
                 # 8 finish
                 scores = finish(prepared, parts, state, folder, progress)
@@ -78,7 +84,10 @@ def run(
             if is_first_process():
                 write_json(folder.scores, scores)
                 write_report(folder.path)
+                write_card(folder.path, repo_id=repo_id)
             trackers.log_results(folder, scores)
+        if repo_id is not None and is_first_process():
+            push(folder.path)
     return Result(folder=folder, state=state, scores=scores)
 
 
@@ -103,6 +112,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     require_arguments(args, recipe.engine, has_eval_set=True)  # a missing eval split is held out
     if trained is None:
         require_trackers(recipe)
+        require_push(recipe)
     # 3 processor
     processor = task.load_processor(recipe, trust_remote_code=trust_remote_code)
     # 4 data

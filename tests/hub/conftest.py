@@ -14,6 +14,7 @@ import pytest
 from localhub import Account, LocalHub
 
 Client = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -53,4 +54,24 @@ def client(hub: LocalHub, tmp_path: Path) -> Client:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
+    return run
+
+
+@pytest.fixture
+def command(hub: LocalHub, tmp_path: Path) -> Any:
+    """Run `hf-finetune` with words, as alice or somebody else, knowing no hub but this one."""
+    alice = hub.add_account("alice", orgs=["acme"])
+
+    def run(*words: str, account: Account | None = alice, **changed: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hf_finetune", *words],
+            env=hub.environment(tmp_path / "home", account) | {"PYTHONPATH": str(ROOT), **changed},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    run.alice = alice  # type: ignore[attr-defined]
     return run

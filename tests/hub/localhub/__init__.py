@@ -8,6 +8,7 @@ router.py   method and path -> the function that answers
 reading.py  model and data set information, trees, files
 writing.py  repositories, commits, branches, tags
 lfs.py      large files
+xet.py      large files by the other way, in chunks
 server.py   LocalHub: all of it behind one port
 """
 

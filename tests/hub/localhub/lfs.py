@@ -23,7 +23,10 @@ def batch(context: Context, request: Request) -> Reply:
     may_split = "multipart" in asked.get("transfers", [])
     objects = [_plan(context, item["oid"], item["size"], may_split=may_split) for item in asked["objects"]]
     is_split = any("header" in item.get("actions", {}).get("upload", {}) for item in objects)
-    answer = {"transfer": "multipart" if is_split else "basic", "objects": objects}
+    transfer = "multipart" if is_split else "basic"
+    if context.hub.xet is not None and "xet" in asked.get("transfers", []):
+        transfer = "xet"
+    answer = {"transfer": transfer, "objects": objects}
     return json_reply(answer, headers={"Content-Type": "application/vnd.git-lfs+json"})
 
 

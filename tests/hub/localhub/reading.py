@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote
 
 import yaml
 
-from localhub.access import NOT_LOGGED_IN, find_repo, require_files_readable
+from localhub.access import NOT_LOGGED_IN, find_repo, require_files_readable, require_writable
 from localhub.router import KINDS, Context, route
 from localhub.store import Commit, FileEntry, Repo, Store, git_oid
 from localhub.wire import HubHTTPError, Reply, Request, json_reply
@@ -53,6 +53,12 @@ def repo_info(context: Context, request: Request) -> Reply:
 @route("GET", "{api}/auth-check")
 def auth_check(context: Context, request: Request) -> Reply:
     require_files_readable(context.repo, context.account)
+    return json_reply({})
+
+
+@route("GET", "{api}/auth-check/write")
+def auth_check_write(context: Context, request: Request) -> Reply:
+    require_writable(context.repo, context.account)
     return json_reply({})
 
 
@@ -136,6 +142,10 @@ def resolve(context: Context, request: Request) -> Reply:
     # another origin, as on the real Hub: the client must not send its token there
     location = f"{context.hub.cdn_url}/cdn/{entry.sha256}?signature={secrets.token_hex(4)}"
     linked = {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size), "Location": location}
+    xet = context.hub.xet
+    if xet is not None and entry.sha256 in xet.by_sha256:
+        access = f"{context.hub.url}/api/{repo.kind}s/{repo.id}/xet-read-token/{commit.oid}"
+        linked |= {"X-Xet-Hash": xet.by_sha256[entry.sha256], "Link": f'<{access}>; rel="xet-auth"'}
     return Reply(status=302, headers=headers | linked)
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from localhub import lfs, reading, writing  # noqa: F401  (their routes register themselves)
+from localhub import lfs, reading, writing, xet  # noqa: F401  (their routes register themselves)
 from localhub.access import Account, Accounts
 from localhub.faults import Fault, Faults
 from localhub.router import dispatch
 from localhub.store import LFS_PATTERNS, FileEntry, Kind, Repo, Store, matches_any
 from localhub.wire import Exchange, Handler, HubHTTPError, Reply, Request, error_reply
+from localhub.xet import XetStore
 
 
 class LocalHub:
@@ -27,6 +28,7 @@ class LocalHub:
         multipart_over: Bytes from which large files are uploaded in parts; None for never.
         part_size: Bytes of a part.
         page_size: Entries of a tree in one answer.
+        has_xet: Whether large files may come and go as chunks.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class LocalHub:
         multipart_over: int | None = None,
         part_size: int = 5 << 20,
         page_size: int = 1000,
+        has_xet: bool = False,
     ) -> None:
         self.store = Store(root)
+        self.xet = XetStore(root) if has_xet else None
         self.accounts = Accounts()
         self.faults = Faults()
         self.log: list[Exchange] = []
@@ -124,7 +128,7 @@ class LocalHub:
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_XET": "0" if self.xet else "1",
             "HF_EVALUATE_OFFLINE": "1",
         }
         return {**inherited, **own, **({"HF_TOKEN": account.token} if account else {})}

@@ -179,7 +179,8 @@ def _apply(context: Context, files: dict[str, FileEntry], key: str, value: dict[
         content = base64.b64decode(value["content"]) if is_base64 else value["content"].encode()
         files[path] = store.regular_entry(content)
     elif key == "lfsFile":
-        if not store.blob(value["oid"]).exists():
+        xet = context.hub.xet
+        if not store.blob(value["oid"]).exists() and not (xet and xet.materialize(value["oid"], store)):
             raise HubHTTPError(400, f"LFS pointer pointed to a file that does not exist: {path}")
         files[path] = store.lfs_entry(value["oid"])
     elif key == "deletedFile":

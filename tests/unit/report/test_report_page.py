@@ -256,7 +256,7 @@ def test_the_promise_of_the_recipe_is_compared(tmp_path):
 def test_it_loads_what_it_says(tmp_path):
     run_folders.make_digits_run(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
-    snippet = next(text for text in Page(html).text if "from_pretrained" in text)
+    snippet = next(text for text in Page(html).text if "import pipeline" in text)
     compile(snippet, "snippet", "exec")
     assert str(tmp_path / "best") in snippet
 

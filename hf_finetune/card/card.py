@@ -1,0 +1,111 @@
+"""A record -> `README.md` with the metadata that the Hub reads, and `curves.png` beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hf_finetune.card import facts
+from hf_finetune.card.metadata import build_metadata
+from hf_finetune.card.picture import draw_charts
+from hf_finetune.report.classes import build_confusion
+from hf_finetune.report.record import RunRecord, read_run
+from hf_finetune.report.redact import hide_secrets
+from hf_finetune.report.training import build_charts
+
+__all__ = ["render_card", "write_card"]
+
+PICTURE = "curves.png"
+
+
+def write_card(run_folder: Path, *, repo_id: str | None = None, into: Path | None = None) -> dict[str, Path]:
+    """Write the card of a run, and its picture when there is something to draw.
+
+    Args:
+        run_folder: Of a run, finished or not.
+        repo_id: Where the model will be found; its folder here when left out.
+        into: Folder for the two files; the run folder when left out.
+
+    Returns:
+        Name -> file.
+
+    Raises:
+        RunFolderError: It is not the folder of a run.
+    """
+    record = read_run(run_folder)
+    target = into or run_folder
+    charts = build_charts(record)[0]
+    files = {"README.md": render_card(record, repo_id=repo_id).encode("utf-8", "replace")}
+    if charts:
+        files[PICTURE] = draw_charts(charts)
+    written = {}
+    for name, content in files.items():
+        part = target / f"{name}.part"
+        part.write_bytes(content)
+        written[name] = part.replace(target / name)
+    return written
+
+
+def render_card(record: RunRecord, *, repo_id: str | None = None) -> str:
+    """Return the card of a record: metadata between dashes, then Markdown.
+
+    Args:
+        record: Of a run, finished or not.
+        repo_id: Where the model will be found; its folder here when left out.
+    """
+    name = (repo_id or record.folder.resolve().name).rpartition("/")[2]
+    confusion = build_confusion(record)
+    splits, scores = facts.list_scores(record)
+    text = _template().render(
+        name=name,
+        what=facts.say_what(record),
+        best=facts.say_best(record),
+        splits=splits,
+        scores=scores,
+        snippet=facts.show_use(record, repo_id or (record.folder / "best").as_posix()),
+        picture=PICTURE if build_charts(record)[0] else "",
+        data=list(facts.list_data(record)),
+        settings=list(facts.list_settings(record)),
+        confusion=confusion,
+        limits=list(facts.list_limits(record, confusion)),
+        environment=list(facts.list_environment(record)),
+        imports=[Path(str(path)).name for path in record.lookup("imports") or ()],
+        packages={
+            key: version
+            for key, version in (record.environment.get("packages") or {}).items()
+            if key in ("hf-finetune", "torch", "transformers", "datasets", "accelerate", "peft") and version
+        },
+    )
+    head = build_metadata(record, name=name).to_yaml(line_break="\n")
+    return str(ModelCard(f"---\n{head}\n---\n\n{hide_secrets(text)}", ignore_metadata_errors=False))
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("hf_finetune.card"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(cell=_cell, row=_row)
+    return environment.get_template("card.md.jinja")
+
+
+def _row(cells: Iterable[Any]) -> str:
+    """Return a line of a table."""
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _cell(value: Any) -> str:
+    """Make text of the data harmless: no markup, no new line, no new cell."""
+    text = hide_secrets(" ".join(str(value).split()))[:1000]
+    return re.sub(r"([\\|`*_\[\]<>#~])", r"\\\1", text)
