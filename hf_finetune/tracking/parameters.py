@@ -8,7 +8,7 @@ from typing import Any
 from hf_finetune.formatting import flatten_keys
 from hf_finetune.recipe import Recipe
 
-__all__ = ["flatten_recipe"]
+__all__ = ["describe_recipe", "flatten_recipe"]
 
 MAX_TEXT = 1000
 
@@ -29,3 +29,8 @@ def _plain(value: Any) -> Any:
         return value
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 4]} ..."
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """Return the resolved recipe as Markdown."""
+    return f"```yaml\n{recipe.to_yaml()}```"
