@@ -142,7 +142,8 @@ def _start_experiment(session: Session, spec: CometSpec, key: str, folder: Path 
         experiment_config=comet_ml.ExperimentConfig(
             name=spec.name or session.args.run_name or session.name,
             tags=list(spec.tags),
-            offline_directory=None if folder is None else str(folder),
+            # online too: that is where an archive goes when the network is gone
+            offline_directory=str(session.own_folder("comet")),
             log_git_metadata="git" in spec.collect,
             log_git_patch="git" in spec.collect,
             auto_output_logging="simple" if "output" in spec.collect else False,
