@@ -75,3 +75,21 @@ def command(hub: LocalHub, tmp_path: Path) -> Any:
 
     run.alice = alice  # type: ignore[attr-defined]
     return run
+
+
+@pytest.fixture
+def run(hub: LocalHub, tmp_path: Path):
+    """Run `hf-finetune` with words, knowing no hub but this one."""
+
+    def start(*words: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hf_finetune", *words],
+            env=hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT)} | changed,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return start

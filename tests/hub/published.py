@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
+import soundfile
 import torch
 from PIL import Image
-from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, DeiTImageProcessorPil
+from transformers import (
+    DeiTConfig,
+    DeiTForImageClassificationWithTeacher,
+    DeiTImageProcessorPil,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForPreTraining,
+)
 
 CIFAR_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+KEYWORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "_silence_", "_unknown_"]
 CIFAR_CARD = """\
 ---
 pretty_name: Cifar10
@@ -57,3 +68,67 @@ def save_cifar_shaped(folder: Path, *, num_train: int = 120, num_test: int = 40)
         path = folder / "plain_text" / f"{split}-00000-of-00001.parquet"
         datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
     return folder
+
+
+def save_small_wav2vec2(folder: Path) -> Path:
+    """Write a random wav2vec2 as it is published: what it was pre-trained with, and no classes."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=[16] * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        codevector_dim=16,
+        proj_codevector_dim=16,
+        num_codevectors_per_group=8,
+        classifier_proj_size=16,
+    )
+    Wav2Vec2ForPreTraining(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=16_000).save_pretrained(folder)
+    return folder
+
+
+def save_keywords_shaped(folder: Path) -> Path:
+    """Write parquet files as the Hub converts SUPERB's keywords: a folder a split, clips as wav bytes."""
+    features = datasets.Features(
+        {
+            "file": datasets.Value("string"),
+            "audio": datasets.Audio(sampling_rate=16_000),
+            "label": datasets.ClassLabel(names=KEYWORDS),
+        }
+    )
+    rng = np.random.default_rng(0)
+    for split, num_rows in (("train", 72), ("validation", 24), ("test", 24)):
+        labels = [row % len(KEYWORDS) for row in range(num_rows)]
+        rows = {
+            "file": [f"{row}.wav" for row in range(num_rows)],
+            "audio": [
+                {"bytes": _to_wav(label, rng), "path": f"{row}.wav"} for row, label in enumerate(labels)
+            ],
+            "label": labels,
+        }
+        (folder / "ks" / split).mkdir(parents=True)
+        # datasets encodes no sound without torchcodec: the columns are written as they lie in a parquet file
+        plain = datasets.Features(
+            {
+                **features,
+                "audio": {
+                    name: datasets.Value(kind) for name, kind in (("bytes", "binary"), ("path", "string"))
+                },
+            }
+        )
+        table = datasets.Dataset.from_dict(rows, features=plain).data.table
+        pq.write_table(table.cast(features.arrow_schema), folder / "ks" / split / "0000.parquet")
+    return folder
+
+
+def _to_wav(label: int, rng: np.random.Generator) -> bytes:
+    """Return a tone of a pitch for each word, half a second to two, and zeros for silence."""
+    time = np.arange(int(rng.integers(8_000, 32_000))) / 16_000
+    wave = 0.3 * np.sin(2 * np.pi * 200 * 1.2**label * time) * (KEYWORDS[label] != "_silence_")
+    file = io.BytesIO()
+    soundfile.write(file, wave, 16_000, format="WAV")
+    return file.getvalue()

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 from localhub import LocalHub
 from published import save_cifar_shaped, save_small_deit
 
 from hf_finetune.recipe import load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "deit_cifar.yaml"
-
-
-@pytest.fixture
-def run(hub: LocalHub, tmp_path: Path):
-    """Run `hf-finetune` with words, knowing no hub but this one."""
-
-    def start(*words: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hf_finetune", *words],
-            env=hub.environment(tmp_path / "home") | {"PYTHONPATH": str(RECIPE.parents[1])} | changed,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-
-    return start
 
 
 def publish(hub: LocalHub, folder: Path) -> None:
