@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ __all__ = [
     "Plan",
     "Progress",
     "export_callbacks",
+    "export_tensors",
     "load_best",
     "restore_callbacks",
+    "restore_tensors",
     "score_of",
     "settle_arguments",
     "take_if_best",
@@ -51,6 +53,7 @@ class Progress:
         learning_rate: Of the last update.
         num_skipped: Updates the guard has skipped.
         seconds: Training time before this session.
+        callbacks: What callbacks with a `state_dict` keep, see `export_tensors`.
     """
 
     epoch: int = 0
@@ -67,6 +70,7 @@ class Progress:
     learning_rate: float | None = None
     num_skipped: int = 0
     seconds: float = 0.0
+    callbacks: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, for `torch.save`."""
@@ -86,7 +90,7 @@ class Progress:
             epoch, num_updates = divmod(state.global_step, updates_per_epoch)
             num_updates = 0 if args.ignore_data_skip else num_updates
             return cls(epoch=epoch, num_updates=num_updates, last_logged=state.global_step)
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         progress = cls(**{name: value for name, value in saved.items() if name in known})
         if progress.rows_per_update != count_rows(args):
             raise CheckpointError(
@@ -172,6 +176,22 @@ def restore_callbacks(callbacks: Iterable[Any], saved: dict[str, Any]) -> None:
         if isinstance(callback, ExportableState) and states:
             for name, value in states.pop(0).get("attributes", {}).items():
                 setattr(callback, name, value)
+
+
+def export_tensors(callbacks: Iterable[Any]) -> dict[str, Any]:
+    """Return what callbacks keep that is no JSON: those with `state_dict` and `load_state_dict`, by class."""
+    return {
+        type(callback).__name__: callback.state_dict()
+        for callback in callbacks
+        if hasattr(callback, "load_state_dict")
+    }
+
+
+def restore_tensors(callbacks: Iterable[Any], saved: dict[str, Any]) -> None:
+    """Give callbacks back what `export_tensors` took from them."""
+    for callback in callbacks:
+        if hasattr(callback, "load_state_dict") and type(callback).__name__ in saved:
+            callback.load_state_dict(saved[type(callback).__name__])
 
 
 def load_best(model: nn.Module, state: TrainerState) -> None:

@@ -100,6 +100,7 @@ class Calendar:
         self.first_update = 0 if self.progress.loss_sum is not None else state.global_step
         self.fire("train_begin")
         if resume_from is not None:
+            bookkeeping.restore_tensors(self.events.callbacks, self.progress.callbacks)
             checkpoint.restore_rng(resume_from, args)
         elif args.eval_on_start:
             self._evaluate()
@@ -254,6 +255,7 @@ class Calendar:
             is_stopping=self.control.should_training_stop,
             loss_sum=self.loss_sum.cpu(),
             num_skipped=self.watch.num_skipped,
+            callbacks=bookkeeping.export_tensors(self.events.callbacks),
             seconds=self.progress.seconds + time.time() - self.started,
         )
         return snapshot.save(

@@ -15,6 +15,7 @@ from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.model import build_model, count_parameters, load_model
 from hf_finetune.processes import is_first_process
 from hf_finetune.run_folder import RunFolder
+from hf_finetune.runner.adaptive_rank import with_adaptive_rank
 from hf_finetune.runner.values import Prepared
 from hf_finetune.scoring import describe_best, save_best, score_splits
 from hf_finetune.terminal import JsonLines, TerminalProgress
@@ -30,7 +31,8 @@ def with_callbacks(
     patience = [EarlyStoppingCallback(stopping.patience, stopping.threshold)] if stopping else []
     args = copy.copy(prepared.parts.args)
     args.report_to = []  # the trackers are here already, set up for this run
-    return replace(prepared.parts, args=args, callbacks=[JsonLines(log), progress, *patience, *trackers])
+    listeners = [JsonLines(log), progress, *patience, *trackers]
+    return with_adaptive_rank(replace(prepared.parts, args=args, callbacks=listeners))
 
 
 def finish(

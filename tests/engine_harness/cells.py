@@ -43,6 +43,7 @@ class Cell:
         args: Overrides of TrainingArguments.
         stop: The update after whose save the run is stopped and resumed; 0 for no resume.
         lora: Whether only adapters are trained.
+        peft: Method of PEFT and its options, in place of `lora`.
         noise: Augmentation of the training rows; 0 for none.
         kind: "rows" or "stream".
         patience: Of early stopping; None for none.
@@ -54,11 +55,14 @@ class Cell:
     args: dict[str, Any] = field(default_factory=dict)
     stop: int = 5
     lora: bool = False
+    peft: dict[str, Any] = field(default_factory=dict)
     noise: float = 0.05
     kind: str = "rows"
     patience: int | None = None
     is_slow: bool = False
 
+
+ADALORA = {"method": "adalora", "init_r": 6, "target_r": 3, "tinit": 2, "deltaT": 2, "lora_dropout": 0.1}
 
 BATCH = {"images": 12, "text": 10, "speech": 6}
 """Rows of a round: 17, 16 and 11 rounds an epoch, the last one short; windows of 3 end short, too."""
@@ -341,6 +345,25 @@ def _special() -> list[Cell]:
         ),
         Cell("save-only-model", args={**EVERY_FIVE, "save_only_model": True}, stop=0),
         Cell("lora-best", "text", {**PER_EPOCH, **BEST}, stop=16, lora=True),
+        Cell("dora", "text", {**EVERY_FIVE}, stop=10, peft={"method": "lora", "use_dora": True}),
+        Cell("rslora", args={**EVERY_FIVE}, stop=10, peft={"method": "lora", "use_rslora": True}),
+        Cell("ia3", "speech", {**EVERY_FIVE}, stop=10, peft={"method": "ia3"}),
+        Cell("adalora", args={**EVERY_FIVE, **accumulate, **even}, stop=4, peft=ADALORA),
+        Cell(
+            "adalora-after-the-last-allocation",
+            "text",
+            {**EVERY_FIVE, **BY_LOSS, "load_best_model_at_end": True},
+            stop=30,
+            peft={**ADALORA, "tfinal": 8},
+        ),
+        Cell("adalora-layer-drop", "speech", {**EVERY_FIVE}, stop=10, peft=ADALORA),
+        Cell(
+            "lora-activation-checkpointing",
+            "text",
+            {**EVERY_FIVE, **even, "activation_checkpointing": True, **accumulate},
+            stop=4,
+            lora=True,
+        ),
         Cell("ignore-data-skip", args={**EVERY_FIVE, "ignore_data_skip": True}, stop=0, is_slow=True),
     ]
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from peft import LoraConfig, get_peft_model
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, PeftType, get_peft_model
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from engine_harness import compare
 from engine_harness.cells import BATCH, Cell
-from engine_harness.tasks import TASKS, Rows, Stream
+from engine_harness.tasks import TASKS, Rows, Stream, Task
 from hf_finetune.engines import ENGINES, checkpoint
 from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.runner.adaptive_rank import with_adaptive_rank
 
 DEFAULTS = {
     "num_train_epochs": 2,
@@ -73,12 +74,9 @@ def build_parts(cell: Cell, folder: Path, **overrides: Any) -> Ingredients:
     task = TASKS[cell.task]()
     train_rows, eval_rows = task.rows
     model = task.model
-    if cell.lora:
+    if cell.lora or cell.peft:
         set_seed(0)
-        adapters = LoraConfig(
-            r=4, lora_dropout=0.1, target_modules=list(task.lora_targets), modules_to_save=[task.head]
-        )
-        model = get_peft_model(model, adapters)
+        model = get_peft_model(model, build_adapters(cell, task))
     dataset = {"rows": Rows, "stream": Stream}[cell.kind](train_rows, task.input_name, cell.noise)
     arguments = {
         **DEFAULTS,
@@ -87,7 +85,7 @@ def build_parts(cell: Cell, folder: Path, **overrides: Any) -> Ingredients:
         **cell.args,
         **overrides,
     }
-    return Ingredients(
+    parts = Ingredients(
         model=model,
         args=TrainingArguments(**arguments),
         train_dataset=dataset,
@@ -98,6 +96,17 @@ def build_parts(cell: Cell, folder: Path, **overrides: Any) -> Ingredients:
         metrics=task.metrics,
         callbacks=[EarlyStoppingCallback(cell.patience)] if cell.patience else [],
         stamp={"cell": cell.name},
+    )
+    return with_adaptive_rank(parts)
+
+
+def build_adapters(cell: Cell, task: Task) -> PeftConfig:
+    options = dict(cell.peft) or {"method": "lora", "r": 4, "lora_dropout": 0.1}
+    kind = PeftType(options.pop("method").upper())
+    options |= {"total_step": 1000} if kind == PeftType.ADALORA else {}
+    options |= {"feedforward_modules": []} if kind == PeftType.IA3 else {}
+    return PEFT_TYPE_TO_CONFIG_MAPPING[kind](
+        target_modules=list(task.lora_targets), modules_to_save=[task.head], **options
     )
 
 

@@ -35,6 +35,7 @@ class Checkpoints(Shared):
             loss_total=self._total_loss_scalar,
             last_logged=self._globalstep_last_logged,
             num_skipped=self.watch.num_skipped,
+            callbacks=bookkeeping.export_tensors(self.callback_handler.callbacks),
             seconds=self.progress.seconds + time.time() - self.started,
         )
         return snapshot.save(

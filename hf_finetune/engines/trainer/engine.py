@@ -104,6 +104,7 @@ class _Hooks(TrainerCallback):  # type: ignore[misc]
             engine._total_loss_scalar = progress.loss_total
             engine._globalstep_last_logged = progress.last_logged
             engine._initial_global_step = 0
+        bookkeeping.restore_tensors(engine.callback_handler.callbacks, progress.callbacks)
         checkpoint.restore_rng(engine.resume_from, engine.args)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
