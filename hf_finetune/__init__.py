@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_finetune.errors import HfFinetuneError, UserError
+    from hf_finetune.predicting import predict
     from hf_finetune.publish import push
     from hf_finetune.recipe import Recipe, load_recipe
     from hf_finetune.runner import Result, check, evaluate, run
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "evaluate",
     "load_recipe",
+    "predict",
     "push",
     "run",
 ]
@@ -43,6 +45,7 @@ _HOMES = {
     "check": "runner",
     "evaluate": "runner",
     "load_recipe": "recipe",
+    "predict": "predicting",
     "push": "publish",
     "run": "runner",
 }

@@ -35,6 +35,12 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.learning_rate=3e-5."),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|HUB_ID", help="A run folder, or owner/name[@revision] of one that was pushed to the Hub."
+    ),
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option(
@@ -102,7 +108,8 @@ def check(
 
 @app.command()
 def evaluate(
-    run_folder: RunPath,
+    source: Source,
+    overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="eval or test.")] = "test",
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
@@ -110,27 +117,44 @@ def evaluate(
     from hf_finetune.runner import evaluate as evaluate_run
 
     _quiet_libraries()
-    typer.echo(
-        json.dumps(evaluate_run(run_folder, split=split, trust_remote_code=trust_remote_code), indent=2)
-    )
+    scores = evaluate_run(source, split=split, overrides=overrides or (), trust_remote_code=trust_remote_code)
+    typer.echo(json.dumps(scores, indent=2))
 
 
 @app.command()
 def predict(
-    run_folder: RunPath,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders of files.")],
+    source: Source,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE|FOLDER|DATASET...", help="Files, folders, or one data set.")
+    ],
     output: Annotated[
-        Path | None, typer.Option(help="Where the JSON lines go; standard output if left out.")
+        Path | None, typer.Option(help="Where the rows go; standard output if left out.")
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="jsonl, csv or parquet; by the suffix of --output.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data set; a folder is then one, too.")
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the data set.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Apply the best model of a run to files: a JSON object a line; exit code 3 when a file was skipped."""
-    from hf_finetune.predict import predict_files
+    """Apply the best model of a run to files or a data set; exit code 3 when something was skipped."""
+    from hf_finetune.predicting import predict as predict_inputs
 
     _quiet_libraries()
-    num_skipped = predict_files(
-        run_folder, files, output=output, batch_size=batch_size, trust_remote_code=trust_remote_code
+    num_skipped = predict_inputs(
+        source,
+        inputs,
+        output=output,
+        kind=kind,
+        split=split,
+        column=column,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        trust_remote_code=trust_remote_code,
     )
     if num_skipped:
         raise typer.Exit(3)

@@ -14,7 +14,7 @@ from hf_finetune.tasks.features import describe_feature
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["find_columns"]
+__all__ = ["find_columns", "find_input"]
 
 
 def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[str, str]:
@@ -44,6 +44,23 @@ def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[st
             free = {column: feature for column, feature in train.features.items() if column not in taken}
             found[name] = _infer(role, free, sample, recipe.where("data.columns"))
     return found
+
+
+def find_input(task: Task, rows: datasets.Dataset, *, column: str | None, where: str) -> str:
+    """Return the column of what a model is to look at, in rows that need no labels.
+
+    Args:
+        task: Says what it looks at.
+        rows: A split.
+        column: Its name; found by its feature when left out, or when there is none of that name.
+        where: The data set, for messages.
+
+    Raises:
+        DataError: No column can be it, or several can.
+    """
+    if column in rows.column_names:
+        return str(column)
+    return _infer(task.roles[0], dict(rows.features), _first_row(rows), where)
 
 
 def _infer(role: Role, features: dict[str, Any], sample: dict[str, Any], where: str) -> str:

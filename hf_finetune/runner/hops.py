@@ -30,6 +30,7 @@ from hf_finetune.runner.values import Prepared, Result
 from hf_finetune.tasks import build_task
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.tracking import require_trackers, track
+from hf_finetune.trained import Trained, build_trained_task
 
 __all__ = ["prepare", "run"]
 
@@ -91,12 +92,12 @@ def run(
     return Result(folder=folder, state=state, scores=scores)
 
 
-def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: bool = False) -> Prepared:
+def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code: bool = False) -> Prepared:
     """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
 
     Args:
         recipe: As `load_recipe` returns it.
-        trained: The folder of a model that was trained by this recipe, to be used instead of the checkpoint.
+        trained: A model that was trained by this recipe, to be used instead of the checkpoint.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
 
     Raises:
@@ -104,7 +105,10 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
     """
     # 2 registries
     import_user_files(recipe)
-    task = build_task(recipe, trust_remote_code=trust_remote_code)
+    if trained is None:
+        task = build_task(recipe, trust_remote_code=trust_remote_code)
+    else:
+        task = build_trained_task(trained, trust_remote_code=trust_remote_code)
     engine = ENGINES.get(recipe.engine, where=recipe.where("engine"))
     training = fill_defaults(recipe, task.training_defaults())
     args = build_arguments(recipe, training, task.arguments)
@@ -114,7 +118,8 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
         require_trackers(recipe)
         require_push(recipe)
     # 3 processor
-    processor = task.load_processor(recipe, trust_remote_code=trust_remote_code)
+    own = recipe if trained is None else trained.as_checkpoint()
+    processor = task.load_processor(own, trust_remote_code=trust_remote_code)
     # 4 data
     with args.main_process_first():  # the other processes then find it cached
         splits = build_datasets(recipe, task, processor, seed=args.seed)
@@ -134,7 +139,7 @@ def prepare(recipe: Recipe, *, trained: Path | None = None, trust_remote_code: b
         model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
         logger.info("model: %s", describe_share(model))
     else:
-        model = load_model(trained, recipe, task, labels, trust_remote_code=trust_remote_code)
+        model = load_model(trained.folder, recipe, task, labels, trust_remote_code=trust_remote_code)
     # 6 ingredients
     resolved = recipe.model_copy(update={"training": training, "metrics": specs})
     parts = Ingredients(

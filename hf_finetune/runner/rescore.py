@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hf_finetune.engines.evaluation import evaluate as score
-from hf_finetune.errors import DataError, RunFolderError
-from hf_finetune.recipe import load_recipe
-from hf_finetune.run_folder import RunFolder
+from hf_finetune.errors import DataError
 from hf_finetune.runner.hops import prepare
 from hf_finetune.terminal import TerminalProgress
+from hf_finetune.trained import find_trained
 
 __all__ = ["evaluate"]
 
 
-def evaluate(run_folder: Path, *, split: str = "test", trust_remote_code: bool = False) -> dict[str, float]:
+def evaluate(
+    source: str | Path,
+    *,
+    split: str = "test",
+    overrides: Sequence[str] = (),
+    trust_remote_code: bool = False,
+) -> dict[str, float]:
     """Score the best model of a finished run again.
 
+    With the recipe as it is, on the kind of machine that trained, these are the scores of `scores.json` to
+    the last digit. Another batch size (`training.per_device_eval_batch_size`) sums in another order: what counts
+    rows stays the same, the loss and what goes by probabilities may differ in the last digits of a float.
+
     Args:
-        run_folder: As `run` left it.
+        source: A run folder, or `owner/name` on the Hub, with `@revision`.
         split: "eval" or "test".
+        overrides: `dotted.key=value` of the recipe, such as another `data.path`.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
 
     Returns:
-        `{name: value}`, the same as in `scores.json` to the last digit.
+        `{name: value}`.
 
     Raises:
         RunFolderError: There is no finished run.
         DataError: The recipe has no such split.
+        HubError: The run, its data or its checkpoint cannot be fetched.
     """
-    folder = RunFolder(run_folder)
-    if not folder.scores.exists() or not folder.best.is_dir():
-        raise RunFolderError("there is no finished run", where=str(run_folder), todo="Train it first.")
-    prepared = prepare(load_recipe(folder.recipe), trained=folder.best, trust_remote_code=trust_remote_code)
-    dataset = getattr(prepared.splits, split, None) if split in ("eval", "test") else None
+    trained = find_trained(source, overrides=overrides, trust_remote_code=trust_remote_code)
+    if split not in ("eval", "test"):
+        raise DataError(f"there is no split {split!r} to score", where=trained.name, todo="Use eval or test.")
+    prepared = prepare(trained.recipe, trained=trained, trust_remote_code=trust_remote_code)
+    dataset = getattr(prepared.splits, split)
     if dataset is None:
         raise DataError(
-            f"this run has no split {split!r}", where=str(folder.recipe), todo="Use eval or test."
+            f"this run has no split {split!r}",
+            where=trained.name,
+            todo="Use --split eval, or name one by data.splits.test=SPLIT.",
         )
     with TerminalProgress() as progress:
         scores = score(prepared.parts, dataset, prefix=split, on_step=progress.track(split))

@@ -100,7 +100,7 @@ def test_evaluate_names_what_is_missing(hf_finetune, run_folder):
     (run_folder / "scores.json").unlink()
     done = hf_finetune("evaluate", "run")
     assert done.code == 2
-    assert "there is no finished run" in done.err
+    assert "run: this run is not finished. Finish it: hf-finetune run run/recipe.yaml --resume" in done.err
 
 
 def test_predict_says_which_file_it_skipped(hf_finetune, run_folder, workshop, tmp_path):

@@ -1,0 +1,122 @@
+"""A trained model to use again: a run folder, or what `push` wrote to the Hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_finetune.errors import HubError, RunFolderError
+from hf_finetune.hub_access import reading_hub
+from hf_finetune.recipe import Recipe, load_recipe
+from hf_finetune.run_folder import RunFolder
+from hf_finetune.tasks import Task, build_task
+
+__all__ = ["Trained", "build_trained_task", "find_trained"]
+
+HUB_ID = re.compile(r"^([\w.-]+/)?[\w.-]+(@[\w./-]+)?$")
+NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
+"""Files of a repository that are not fetched: other formats of the weights, pickles, code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A finished run.
+
+    Args:
+        name: As the user said it.
+        folder: Of the best model and its processor.
+        recipe: Resolved.
+        scores: What `scores.json` says.
+    """
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    scores: Mapping[str, Any]
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether the folder holds adapters, which need the recipe's checkpoint below them."""
+        return (self.folder / "adapter_config.json").is_file()
+
+    def as_checkpoint(self) -> Recipe:
+        """Return the recipe with the best model in place of its checkpoint."""
+        own = {"peft": None, "checkpoint": str(self.folder), "revision": None}
+        return self.recipe.model_copy(update={"model": self.recipe.model.model_copy(update=own)})
+
+
+def build_trained_task(trained: Trained, *, trust_remote_code: bool = False) -> Task:
+    """Return the task of a trained model; where it matters, the model says itself of which kind it is."""
+    recipe = trained.recipe if trained.has_adapters else trained.as_checkpoint()
+    return build_task(recipe, trust_remote_code=trust_remote_code)
+
+
+def find_trained(
+    source: str | Path, *, overrides: Sequence[str] = (), trust_remote_code: bool = False
+) -> Trained:
+    """Find a finished run in a folder, or fetch one from the Hub.
+
+    Args:
+        source: A run folder; a folder with what `push` writes; or `owner/name` on the Hub, with `@revision`.
+        overrides: `dotted.key=value` of the recipe.
+        trust_remote_code: Fetch the code that comes with a model of the Hub, too.
+
+    Raises:
+        RunFolderError: There is nothing, no run, or one that is not finished.
+        HubError: The Hub cannot be reached, does not know the repository, or no run was pushed to it.
+        RecipeError: An override is wrong.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, str(source), overrides)
+    if path.exists():
+        raise RunFolderError("this is a file", where=str(source), todo="Name the folder of a run.")
+    if not HUB_ID.match(str(source)):
+        raise RunFolderError(
+            "there is no such folder", where=str(source), todo="Name a run folder, or owner/name on the Hub."
+        )
+    return _fetch(str(source), overrides, trust_remote_code=trust_remote_code)
+
+
+def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
+    folder = RunFolder(path)
+    best = folder.best if folder.best.is_dir() else path
+    if folder.recipe.is_file() and folder.scores.is_file() and _has_model(best):
+        scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+        return Trained(name=name, folder=best, recipe=load_recipe(folder.recipe, overrides), scores=scores)
+    if folder.has_run():
+        raise RunFolderError(
+            "this run is not finished",
+            where=name,
+            todo=f"Finish it: hf-finetune run {folder.recipe} --resume",
+        )
+    raise RunFolderError("there is no finished run", where=name, todo="Train it first.")
+
+
+def _fetch(source: str, overrides: Sequence[str], *, trust_remote_code: bool) -> Trained:
+    from huggingface_hub import snapshot_download
+
+    repo_id, _, revision = source.partition("@")
+    left_out = [pattern for pattern in NOT_NEEDED if not (trust_remote_code and pattern == "*.py")]
+    with reading_hub("model", repo_id, revision=revision or None):
+        path = Path(snapshot_download(repo_id, revision=revision or None, ignore_patterns=left_out))
+    folder = RunFolder(path)
+    missing = [file.name for file in (folder.recipe, folder.scores) if not file.is_file()]
+    if missing or not _has_model(path):
+        lacking = " and no ".join(missing or ["model"])
+        raise HubError(
+            f"{source} on the Hub is no run of hf-finetune: it has no {lacking}",
+            todo="Name one that `hf-finetune push` wrote.",
+        )
+    # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
+    recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
+    scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    return Trained(name=source, folder=path, recipe=recipe, scores=scores)
+
+
+def _has_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
