@@ -24,8 +24,8 @@ def evaluate(
     """Score the best model of a finished run again.
 
     With the recipe as it is, on the kind of machine that trained, these are the scores of `scores.json` to
-    the last digit. Another batch size (`training.per_device_eval_batch_size`) sums in another order: what counts
-    rows stays the same, the loss and what goes by probabilities may differ in the last digits of a float.
+    the last digit. Another batch size (`training.per_device_eval_batch_size`) adds up in another order: what
+    counts rows stays the same, the loss and what goes by probabilities may differ in a float's last digits.
 
     Args:
         source: A run folder, or `owner/name` on the Hub, with `@revision`.
