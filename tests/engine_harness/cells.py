@@ -39,7 +39,7 @@ class Cell:
 
     Args:
         name: Unique.
-        task: Of `tasks.TASKS`.
+        task: Of `tasks.TASKS`, or of `recipes.RECIPES`.
         args: Overrides of TrainingArguments.
         stop: The update after whose save the run is stopped and resumed; 0 for no resume.
         lora: Whether only adapters are trained.
@@ -368,4 +368,17 @@ def _special() -> list[Cell]:
     ]
 
 
-CELLS = {cell.name: cell for cell in [*_special(), *_matrix()]}
+def _sounds() -> list[Cell]:
+    """Return the project's own audio classification, from its recipe and its data set."""
+    even = {**EVERY_FIVE, "gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 2, "max_steps": 8}
+    grouped = {"train_sampling_strategy": "group_by_length"}
+    name = "audio-classification"
+    return [
+        Cell(name, name, {**even, "train_sampling_strategy": "random"}, stop=4),
+        Cell(f"{name}-grouped-w2", name, {**even, **grouped, "dataloader_num_workers": 2}, stop=6),
+        Cell(f"{name}-lora-best", name, {**PER_EPOCH, **BEST, "num_train_epochs": 2}, stop=10, lora=True),
+        Cell(f"{name}-whisper", f"{name}-whisper", {**even, **grouped}, stop=4),
+    ]
+
+
+CELLS = {cell.name: cell for cell in [*_special(), *_sounds(), *_matrix()]}

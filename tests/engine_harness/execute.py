@@ -14,6 +14,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from engine_harness import compare
 from engine_harness.cells import BATCH, Cell
+from engine_harness.recipes import RECIPES, build_from_recipe
 from engine_harness.tasks import TASKS, Rows, Stream, Task
 from hf_finetune.engines import ENGINES, checkpoint
 from hf_finetune.engines.ingredients import Ingredients
@@ -71,6 +72,8 @@ def barrier() -> None:
 
 def build_parts(cell: Cell, folder: Path, **overrides: Any) -> Ingredients:
     """Return fresh ingredients of a cell; `overrides` are of TrainingArguments."""
+    if cell.task in RECIPES:
+        return build_from_recipe(cell, folder, DEFAULTS, **overrides)
     task = TASKS[cell.task]()
     train_rows, eval_rows = task.rows
     model = task.model

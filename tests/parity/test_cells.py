@@ -27,6 +27,7 @@ DEFAULT = {
     "group-by-length",
     "stream",
     "speech-spec-augment",
+    "audio-classification-grouped-w2",
     "tokens-non-padding",
     "fractional-epochs",
 }

@@ -1,0 +1,54 @@
+"""Cells that are a recipe of the project: hops 2 to 6 of a run make their ingredients, data set and all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from engine_harness.cells import Cell
+from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.recipe import load_recipe
+from hf_finetune.runner import prepare
+
+SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
+
+RECIPES: dict[str, list[str]] = {
+    # whatever draws is on: SpecAugment, dropout, layer drop, crops, augmentation from other rows; 9 rounds an
+    # epoch and a short one, and long clips in windows at evaluation
+    "audio-classification": [
+        "data.splits={train: 'train[:65]', eval: 'train[70:99]'}",
+        "data.augment=[{name: add_noise, p: 0.7}, {name: mix_clips, p: 0.5}, time_mask, speed]",
+        "model.config={mask_time_prob: 0.2, mask_feature_prob: 0.2, mask_feature_length: 4, layerdrop: 0.2, "
+        "hidden_dropout: 0.1, attention_dropout: 0.1}",
+    ],
+    # spectrograms of the evaluation rows are kept on disk, those of augmented training rows are not
+    "audio-classification-whisper": [
+        "task={name: audio-classification, window_seconds: 0.8}",
+        "model.checkpoint=./tiny-whisper",
+        "model.config={dropout: 0.1}",
+        "data.splits={train: 'train[:65]', eval: 'train[70:99]'}",
+        "data.augment=[{name: add_noise, p: 0.7}]",
+    ],
+}
+"""Name of a cell's task -> overrides of the smoke recipe."""
+
+ADAPTERS = "model.peft={method: lora, r: 4, lora_dropout: 0.1, target_modules: [q_proj, v_proj]}"
+
+
+def build_from_recipe(cell: Cell, folder: Path, defaults: dict[str, Any], **overrides: Any) -> Ingredients:
+    """Return fresh ingredients of such a cell; `defaults` and `overrides` are of TrainingArguments."""
+    batch = 7 // int(os.environ.get("WORLD_SIZE", "1"))
+    training = {
+        **defaults,
+        "gradient_accumulation_steps": 1,
+        "max_steps": -1,
+        "per_device_train_batch_size": batch,
+        **cell.args,
+        **overrides,
+        "output_dir": str(folder),
+    }
+    words = [*RECIPES[cell.task], *([ADAPTERS] if cell.lora else [])]
+    words += [f"training.{name}={json.dumps(value)}" for name, value in training.items()]
+    return prepare(load_recipe(SMOKE / "audio-classification.yaml", words)).parts
