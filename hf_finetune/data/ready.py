@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_finetune.augment import Chain, build_augment
+from hf_finetune.augment.sounds import RandomClip
 from hf_finetune.data.kept import keep_inputs
 from hf_finetune.data.rows import RawRows, Rows
-from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.base import Row, Task
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -57,5 +58,12 @@ def make_ready(
         own = Chain(steps) if name == "train" and steps else None
         # what is augmented differs from epoch to epoch
         kept = None if own else keep_inputs(rows, transform, name=name, num_proc=recipe.data.num_proc)
-        ready[name] = Rows(rows, transform, augment=own, kept=kept, seed=seed)
+        longest = _find_longest(own, samples[0]) if own else None
+        ready[name] = Rows(rows, transform, augment=own, kept=kept, longest=longest, seed=seed)
     return ready
+
+
+def _find_longest(augment: Chain, row: Row) -> int | None:
+    """Return the samples that are left of a clip at most."""
+    cuts = [step.seconds for step in augment.steps if isinstance(step, RandomClip) and step.p == 1]
+    return round(min(cuts) * row["sampling_rate"]) if cuts else None

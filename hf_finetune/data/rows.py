@@ -81,6 +81,7 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         augment: (row, generator) -> row; None leaves the rows as they are. The row has "others" beside its
             content: generator -> a decoded row of the same split.
         kept: The model inputs, where they were made before.
+        longest: What augmentation leaves of a row's length at most; None leaves all of it.
         seed: Of the run.
     """
 
@@ -91,15 +92,17 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         *,
         augment: Augment | None = None,
         kept: Kept | None = None,
+        longest: int | None = None,
         seed: int = 0,
     ) -> None:
         self.raw, self.transform, self.augment, self.kept, self.seed = raw, transform, augment, kept, seed
+        self.longest = longest
         # in shared memory, so that it reaches workers which live on from epoch to epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def lengths(self) -> list[int]:
-        """Return the length of every row before augmentation, where the preparation knows it.
+        """Return the length of every row, of what is left of it in training, where the preparation knows it.
 
         Raises:
             AttributeError: It does not; so `hasattr` is False for these rows.
@@ -107,8 +110,15 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         lengths = self.raw.lengths()
         if lengths is None:
             raise AttributeError("the rows have no length")
+        if self.longest is not None:
+            lengths = np.minimum(lengths, self.longest)
         chosen: list[int] = lengths.tolist()
         return chosen
+
+    @property
+    def full_length(self) -> int | None:
+        """The length that all inputs are brought to, whatever that of the rows; None where they are not."""
+        return getattr(self.transform, "full_length", None)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that augmentation depends on, here and in running workers."""

@@ -198,6 +198,9 @@ def build_speed(record: RunRecord) -> list[tuple[str, str]]:
         facts.append(("training throughput", f"{format_rate(speed)} samples/s"))
     if train.get("updates") is not None:
         facts.append(("updates", format_number(train["updates"])))
+    padding = as_finite(train.get("padding"))
+    if padding is not None:
+        facts.append(("padding in the training batches", f"{100 * padding:.1f} %"))
     rates = [as_finite(entry.get("eval_samples_per_second")) for entry in record.log]
     evaluated = sorted(rate for rate in rates if rate is not None)
     if evaluated:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 from hf_finetune.engines.evaluation import try_one_batch
+from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.engines.padding import measure_padding
 from hf_finetune.environment import list_loose_revisions
 from hf_finetune.model import describe_share
 from hf_finetune.recipe import Recipe
@@ -27,7 +31,22 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
         f"task     {recipe.task.name}, {splits.labels.describe()}",
         f"model    {recipe.model.checkpoint}: {describe_share(parts.model)}",
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
+        *_tell_padding(parts),
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",
         *(f"pin      {key}: {commit}  (today's commit)" for key, commit in list_loose_revisions(recipe)),
     ]
+
+
+def _tell_padding(parts: Ingredients) -> list[str]:
+    """Say how much of the batches is padding, and how much it would be with rows of one length together."""
+    share, args = measure_padding(parts, parts.args), parts.args
+    if share is None:
+        return []
+    line = f"padding  {share:.1%} of the inputs"
+    grouped = copy.copy(args)
+    grouped.train_sampling_strategy = "group_by_length"
+    better = measure_padding(parts, grouped)
+    if args.train_sampling_strategy == "random" and better is not None and better < 0.9 * share:
+        line += f"; {better:.1%} with training.train_sampling_strategy: group_by_length"
+    return [line]

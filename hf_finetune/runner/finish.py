@@ -12,6 +12,7 @@ from typing import Any
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState, set_seed
 
 from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.engines.padding import measure_padding
 from hf_finetune.model import build_model, count_parameters, load_model
 from hf_finetune.processes import is_first_process
 from hf_finetune.run_folder import RunFolder
@@ -85,4 +86,5 @@ def _describe_training(parts: Ingredients, state: TrainerState) -> dict[str, Any
         "updates": state.global_step,
         "num_parameters": num_all,
         "num_trained": num_trained,
+        "padding": measure_padding(parts, parts.args),
     }

@@ -36,6 +36,7 @@ class AudioTransform:
         extractor: Of the checkpoint.
 
     Attributes:
+        full_length: Samples that every input stands for, where all have one length; else None.
         key: Says what the inputs depend on beside the clip, where they are worth keeping: spectrograms are
             made 20 to 40 a second. Empty for waves, which are only normalised, at thousands a second.
     """
@@ -43,6 +44,8 @@ class AudioTransform:
     def __init__(self, extractor: Any) -> None:
         self.extractor = extractor
         self.names = tuple(extractor.model_input_names)
+        window = find_window(extractor)
+        self.full_length = round(window * extractor.sampling_rate) if window else None
         self.key = self._describe() if self._is_costly() else ""
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, list[torch.Tensor]]:

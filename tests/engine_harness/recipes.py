@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sounds.checkpoints import write_checkpoint
+
 from engine_harness.cells import Cell
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.recipe import load_recipe
@@ -26,7 +28,7 @@ RECIPES: dict[str, list[str]] = {
     # spectrograms of the evaluation rows are kept on disk, those of augmented training rows are not
     "audio-classification-whisper": [
         "task={name: audio-classification, window_seconds: 0.8}",
-        "model.checkpoint=./tiny-whisper",
+        f"model.checkpoint={SMOKE / 'tiny-whisper'}",
         "model.config={dropout: 0.1}",
         "data.splits={train: 'train[:65]', eval: 'train[70:99]'}",
         "data.augment=[{name: add_noise, p: 0.7}]",
@@ -34,7 +36,10 @@ RECIPES: dict[str, list[str]] = {
 }
 """Name of a cell's task -> overrides of the smoke recipe."""
 
-ADAPTERS = "model.peft={method: lora, r: 4, lora_dropout: 0.1, target_modules: [q_proj, v_proj]}"
+ADAPTERS = [
+    "model.peft={method: lora, r: 4, lora_dropout: 0.1, target_modules: [q_proj, v_proj]}",
+    "model.from_scratch=false",
+]
 
 
 def build_from_recipe(cell: Cell, folder: Path, defaults: dict[str, Any], **overrides: Any) -> Ingredients:
@@ -49,6 +54,9 @@ def build_from_recipe(cell: Cell, folder: Path, defaults: dict[str, Any], **over
         **overrides,
         "output_dir": str(folder),
     }
-    words = [*RECIPES[cell.task], *([ADAPTERS] if cell.lora else [])]
+    words = list(RECIPES[cell.task])
+    if cell.lora:
+        pretrained = folder.parent / f"pretrained-{os.environ.get('RANK', '0')}"
+        words += [*ADAPTERS, f"model.checkpoint={write_checkpoint(pretrained, 'wav2vec2')}"]
     words += [f"training.{name}={json.dumps(value)}" for name, value in training.items()]
     return prepare(load_recipe(SMOKE / "audio-classification.yaml", words)).parts
