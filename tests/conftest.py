@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # before any library reads them
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,3 +29,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the length of the long kill-and-resume run."""
     parser.addoption("--soak-rounds", type=int, default=50, help="kills of the soak test")
+
+
+@pytest.fixture(scope="session")
+def espeak() -> str:
+    """Return where espeak-ng is, which makes the speech that is not shipped."""
+    program = shutil.which("espeak-ng")
+    if program is None:
+        # where .ci/run has installed it, a test that does not run is a test that fails
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            "needs espeak-ng (Debian: apt install espeak-ng)"
+        )
+    return program
