@@ -43,6 +43,8 @@ NEED_MORE = {
 }
 """Methods that take more than a model and its rows: what that is."""
 
+NO_MERGE = "Leave model.peft.merge out: the adapters are then kept alone."
+
 PLACEHOLDER_STEPS = 1_000_000
 """AdaLoRA's config wants the number of updates before the engine knows it; it is set when training begins."""
 
@@ -87,7 +89,7 @@ def add_adapters(
         raise ModelError(
             f"model.peft.merge: {spec.peft.method} changes no weights, so there is nothing to merge into",
             where=where,
-            todo="Leave merge out.",
+            todo=NO_MERGE,
         )
     for key in ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules"):
         require_modules(model, options.get(key), key, where=where)
@@ -109,13 +111,17 @@ def add_adapters(
     if spec.peft.method == "adalora":
         options["total_step"] = PLACEHOLDER_STEPS
     revision = _name_base(model, spec)
+    names = set(model.state_dict())
     with _telling(spec.peft, where):
         config = config_class(task_type=task_type, **options)
         adapted: nn.Module = peft.get_peft_model(model, config, revision=revision)
+    if spec.peft.merge and set(merge_adapters(adapted, where=where).state_dict()) != names:
+        # peft 0.21 leaves the copies of ln_tuning under names that no loader reads
+        raise ModelError(f"model.peft: {spec.peft.method} cannot be merged", where=where, todo=NO_MERGE)
     return adapted
 
 
-def merge_adapters(model: nn.Module) -> nn.Module:
+def merge_adapters(model: nn.Module, *, where: str | None = None) -> nn.Module:
     """Return a whole model with the adapters added into its weights; the given one stays as it is.
 
     Raises:
@@ -125,9 +131,7 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     try:
         merged: nn.Module = twin.merge_and_unload(safe_merge=True)  # type: ignore[operator]
     except (AttributeError, NotImplementedError, ValueError) as error:
-        raise ModelError(
-            f"the adapters cannot be merged: {error}", todo="Leave model.peft.merge out."
-        ) from error
+        raise ModelError(f"the adapters cannot be merged: {error}", where=where, todo=NO_MERGE) from error
     return merged
 
 

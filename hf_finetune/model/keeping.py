@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,5 +62,8 @@ def load_model(
         return whole
     bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"peft": None, "freeze": ()})})
     base = build_model(bare, task, labels, trust_remote_code=trust_remote_code)
-    adapted: nn.Module = peft.PeftModel.from_pretrained(base, folder)
+    with warnings.catch_warnings():
+        # peft 0.21 takes AdaLoRA's saved ranks for LoRA's `rank_pattern`, and then for those of AdaLoRA
+        warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
+        adapted: nn.Module = peft.PeftModel.from_pretrained(base, folder)
     return adapted
