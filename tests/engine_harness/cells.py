@@ -381,4 +381,22 @@ def _sounds() -> list[Cell]:
     ]
 
 
-CELLS = {cell.name: cell for cell in [*_special(), *_sounds(), *_matrix()]}
+def _recognition() -> list[Cell]:
+    """Return speech recognition as the project does it: SpecAugment on, and text written in evaluations."""
+    by_wer = {**EVERY_FIVE, "metric_for_best_model": "wer", "greater_is_better": False}
+    accumulate = {"gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 2, "max_steps": 8}
+    grouped = {"train_sampling_strategy": "group_by_length", "dataloader_num_workers": 2}
+    best = {**PER_EPOCH, "metric_for_best_model": "wer", "greater_is_better": False}
+    return [
+        Cell("ctc", "ctc", {**by_wer, **accumulate}, stop=4),
+        Cell("ctc-grouped-w2", "ctc", {**by_wer, **accumulate, **grouped}, stop=6),
+        Cell("ctc-lora-best", "ctc", {**best, "load_best_model_at_end": True}, stop=9, lora=True),
+        Cell("ctc-bf16", "ctc", {**by_wer, **accumulate, "bf16": True}, stop=4),
+        Cell("seq2seq", "seq2seq", {**by_wer, **accumulate}, stop=4),
+        Cell("seq2seq-grouped-w2", "seq2seq", {**by_wer, **accumulate, **grouped}, stop=6),
+        Cell("seq2seq-best", "seq2seq", {**best, "load_best_model_at_end": True}, stop=9),
+        Cell("seq2seq-bf16", "seq2seq", {**by_wer, **accumulate, "bf16": True}, stop=4),
+    ]
+
+
+CELLS = {cell.name: cell for cell in [*_special(), *_sounds(), *_recognition(), *_matrix()]}

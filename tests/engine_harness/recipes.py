@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sounds.checkpoints import write_checkpoint
+from speech_models import save_ctc
 
 from engine_harness.cells import Cell
 from hf_finetune.engines.ingredients import Ingredients
@@ -33,8 +34,28 @@ RECIPES: dict[str, list[str]] = {
         "data.splits={train: 'train[:65]', eval: 'train[70:99]'}",
         "data.augment=[{name: add_noise, p: 0.7}]",
     ],
+    # text is written in every evaluation
+    "ctc": [
+        "data.splits={train: 'train[:59]', eval: 'train[70:89]'}",
+        "data.augment=[{name: add_noise, p: 0.7}, time_mask]",
+        "model.config={mask_time_prob: 0.3, mask_feature_prob: 0.2, mask_feature_length: 2, layerdrop: 0.2, "
+        "hidden_dropout: 0.1, attention_dropout: 0.1}",
+    ],
+    "seq2seq": [
+        "data.splits={train: 'train[:59]', eval: 'train[70:89]'}",
+        "data.augment=[{name: add_noise, p: 0.7}]",
+        "model.config={mask_time_prob: 0.2, mask_feature_prob: 0.2, mask_feature_length: 2, dropout: 0.1, "
+        "encoder_layerdrop: 0.2, decoder_layerdrop: 0.2}",
+        "training.generation_num_beams=2",
+        "training.generation_max_length=12",
+    ],
 }
 """Name of a cell's task -> overrides of the smoke recipe."""
+
+FILES = {"ctc": "automatic-speech-recognition-ctc", "seq2seq": "automatic-speech-recognition-seq2seq"}
+"""Smoke recipes; of the others audio-classification."""
+
+LORA_BASES = {"audio-classification": "wav2vec2", "ctc": "Wav2Vec2"}
 
 ADAPTERS = [
     "model.peft={method: lora, r: 4, lora_dropout: 0.1, target_modules: [q_proj, v_proj]}",
@@ -57,6 +78,7 @@ def build_from_recipe(cell: Cell, folder: Path, defaults: dict[str, Any], **over
     words = list(RECIPES[cell.task])
     if cell.lora:
         pretrained = folder.parent / f"pretrained-{os.environ.get('RANK', '0')}"
-        words += [*ADAPTERS, f"model.checkpoint={write_checkpoint(pretrained, 'wav2vec2')}"]
+        write = save_ctc if cell.task == "ctc" else write_checkpoint
+        words += [*ADAPTERS, f"model.checkpoint={write(pretrained, LORA_BASES[cell.task])}"]
     words += [f"training.{name}={json.dumps(value)}" for name, value in training.items()]
-    return prepare(load_recipe(SMOKE / "audio-classification.yaml", words)).parts
+    return prepare(load_recipe(SMOKE / f"{FILES.get(cell.task, 'audio-classification')}.yaml", words)).parts
