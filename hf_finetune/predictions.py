@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,11 +30,13 @@ class PredictionWriter:
         path: Where the parquet file goes; it appears when the writer is closed without an error.
         task: Says which columns there are beside the row, and how bad a mistake is.
         space: What the model can say.
+        facts: Further columns, of all rows: the length of a clip, a group.
     """
 
     path: Path
     task: Task
     space: Space
+    facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     num_rows: int = 0
     worst: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     _writer: pq.ParquetWriter | None = None
@@ -47,7 +49,9 @@ class PredictionWriter:
         """Take one gathered batch: what the task's reduce and decode left, and "labels"."""
         columns, badness = self.task.tabulate(reduced, self.space)
         num_new = len(badness)
-        columns = {"row": list(range(self.num_rows, self.num_rows + num_new)), **columns}
+        stop = self.num_rows + num_new
+        facts = {name: list(values[self.num_rows : stop]) for name, values in self.facts.items()}
+        columns = {"row": list(range(self.num_rows, stop)), **columns, **facts}
         table = pa.table(columns)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._part, table.schema)

@@ -100,7 +100,8 @@ def score_splits(
         if dataset is None:
             continue
         if PartialState().is_main_process:
-            with PredictionWriter(folder.predictions(name), task, splits.labels) as writer:
+            facts = splits.facts(name, task)
+            with PredictionWriter(folder.predictions(name), task, splits.labels, facts) as writer:
                 found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
             if name == "test" or splits.test is None:
                 write_worst(folder.worst, writer.worst, splits.raw(name), task.thumbnail, task.sound)

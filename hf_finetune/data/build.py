@@ -73,6 +73,17 @@ class Splits:
         counts: list[int] = np.bincount(classes[raw.rows], minlength=self.labels.num_labels).tolist()
         return counts
 
+    def facts(self, name: str, task: Task) -> dict[str, list[Any]]:
+        """Return what the table of predictions says of rows beside the predictions: lengths, group."""
+        raw = self.raw(name)
+        lengths = raw.split.lengths()
+        found = {} if lengths is None else task.facts(lengths[raw.rows])
+        columns = {column: values.tolist() for column, values in found.items()}
+        if "group" in self.columns:
+            values = raw.split.source.with_format("arrow")[raw.rows][self.columns["group"]]
+            columns["group"] = [str(value) for value in values.to_pylist()]
+        return columns
+
     def raw(self, name: str) -> RawRows:
         """Return a split's decoded rows, in the order of the split."""
         split: Rows | None = getattr(self, name)

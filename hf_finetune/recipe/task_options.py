@@ -49,10 +49,8 @@ class AudioClassificationOptions(ClipOptions):
     """Of a longer clip training sees a random window of this length, and evaluation the mean over windows."""
 
 
-class SpeechRecognitionOptions(BaseModel):
+class SpeechRecognitionOptions(ClipOptions):
     """Options of `task: automatic-speech-recognition`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     decoding: Literal["ctc", "seq2seq"] | None = None
     """How the checkpoint writes: ctc, a token a frame, or seq2seq, by a decoder; found from its config."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_finetune.formatting import as_finite, format_number
+from hf_finetune.metrics_modules.transcripts import Step
 from hf_finetune.report.classes import class_names
 from hf_finetune.report.record import RunRecord
+from hf_finetune.report.transcripts import align_texts, find_normalizer, is_text
 
 __all__ = ["Mistake", "build_mistakes"]
 
@@ -38,6 +40,7 @@ class Mistake:
         is_small: The picture has so few pixels that it is better enlarged without smoothing.
         is_wide: The picture is of a sound: a wave above a spectrogram.
         sound: `data:` address of the clip; empty when there is none.
+        steps: What was written, aligned with the transcript; empty where nothing is written.
     """
 
     row: str
@@ -50,11 +53,13 @@ class Mistake:
     is_small: bool
     is_wide: bool
     sound: str
+    steps: tuple[Step, ...] = ()
 
 
 def build_mistakes(record: RunRecord) -> list[Mistake]:
     """Make the cards, worst first; pictures and sounds stop where the page would get heavy."""
     names = class_names(record)
+    normalizer = find_normalizer(record) if is_text(record) else None
     cards: list[Mistake] = []
     num_bytes = num_sound_bytes = 0
     for entry in record.worst[:MAX_MISTAKES]:
@@ -76,9 +81,16 @@ def build_mistakes(record: RunRecord) -> list[Mistake]:
                 is_small=is_small,
                 is_wide=is_heard,
                 sound=sound,
+                steps=_align(entry, normalizer),
             )
         )
     return cards
+
+
+def _align(entry: Mapping[str, Any], normalizer: str | None) -> tuple[Step, ...]:
+    if normalizer is None:
+        return ()
+    return tuple(align_texts(entry.get("label"), entry.get("prediction"), normalizer))
 
 
 def _picture(content: Any, side: int) -> tuple[str, bool]:

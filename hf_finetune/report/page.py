@@ -28,6 +28,7 @@ from hf_finetune.report.sections import (
     say_expected,
 )
 from hf_finetune.report.training import build_charts, build_evaluations
+from hf_finetune.report.transcripts import build_transcripts
 from hf_finetune.usage import show_usage
 
 __all__ = ["render_report", "write_report"]
@@ -91,6 +92,7 @@ def render_report(record: RunRecord) -> str:
         confusion=confusion,
         labels=score_labels(record),
         targets=build_residuals(record),
+        transcripts=build_transcripts(record),
         mistakes=build_mistakes(record),
         speed=build_speed(record),
         files=[(name, what) for name, what in FILES if (record.folder / name).exists()],

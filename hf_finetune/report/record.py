@@ -15,7 +15,7 @@ from hf_finetune.run_folder import RunFolder
 
 __all__ = ["RunRecord", "checkpoint_names", "read_run"]
 
-PREDICTION_COLUMNS = ("row", "label", "prediction", "probability")
+PREDICTION_COLUMNS = ("row", "label", "prediction", "probability", "seconds", "group")
 
 
 @dataclass(frozen=True, kw_only=True)

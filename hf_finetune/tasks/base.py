@@ -332,6 +332,14 @@ class Task(ABC):
             space: What the model can say.
         """
 
+    def facts(self, lengths: np.ndarray) -> dict[str, np.ndarray]:
+        """Return further columns of the table of predictions, such as how long a clip is.
+
+        Args:
+            lengths: [N] of the prepared inputs.
+        """
+        return {}
+
     @abstractmethod
     def thumbnail(self, row: Row) -> Image.Image:
         """Draw a decoded row for the report."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from hf_finetune.errors import RecipeError
 from hf_finetune.metrics_modules.transcripts import count_edits
 from hf_finetune.recipe import NamedSpec, SpeechRecognitionOptions
-from hf_finetune.tasks.audio import build_audio_preparation, load_feature_extractor, rank_audio
+from hf_finetune.tasks.audio import (
+    ClipLimits,
+    build_audio_preparation,
+    load_feature_extractor,
+    rank_audio,
+)
+from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import Arrays, Preparation, Role, Row, Space, Task, Transform
 from hf_finetune.tasks.features import label_kind
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, collate_speech
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from hf_finetune.recipe import Recipe
 
@@ -37,17 +43,6 @@ def rank_text(name: str, feature: Any, sample: Any) -> int | None:
 def rank_group(name: str, feature: Any, sample: Any) -> int | None:
     """Say that no column is taken for a group unless the recipe says so."""
     return None
-
-
-def draw_wave(clip: np.ndarray, width: int = 224, height: int = 112) -> Image.Image:
-    edges = np.linspace(0, len(clip), width + 1).astype(int)
-    picture = Image.new("L", (width, height), 255)
-    draw = ImageDraw.Draw(picture)
-    peak = float(np.abs(clip).max()) or 1.0
-    for x, (a, b) in enumerate(itertools.pairwise(edges)):
-        part = clip[a : max(b, a + 1)] / peak
-        draw.line([(x, (1 - part.max()) * height / 2), (x, (1 - part.min()) * height / 2)], fill=90)
-    return picture
 
 
 class SpeechTask(Task):
@@ -99,7 +94,12 @@ class SpeechTask(Task):
 
     def build_preparation(self, feature: Any, folders: Sequence[str], *, processor: Any) -> Preparation:
         """Decode every clip once, at the sampling rate of the model."""
-        return build_audio_preparation(folders, sampling_rate=self.extractor.sampling_rate)
+        limits = ClipLimits(
+            min_seconds=self.options.min_seconds,
+            max_seconds=self.options.max_seconds,
+            allow_silence=self.options.allow_silence,
+        )
+        return build_audio_preparation(folders, sampling_rate=self.extractor.sampling_rate, limits=limits)
 
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns clips into "input_values" [N] or "input_features", and their masks."""
@@ -109,7 +109,7 @@ class SpeechTask(Task):
         self, space: Space
     ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:
         """Return what pads rows to the longest of them."""
-        return collate_speech
+        return partial(collate_speech, padding_value=float(self.extractor.padding_value))
 
     def tabulate(self, reduced: Arrays, space: Space) -> tuple[dict[str, Any], np.ndarray]:
         """Return the columns label and prediction, and each row's own word error rate as how bad it is."""
@@ -123,5 +123,13 @@ class SpeechTask(Task):
         return {"text": str(row["prediction"])}
 
     def thumbnail(self, row: Row) -> Image.Image:
-        """Draw the wave of a clip."""
-        return draw_wave(row["audio"])
+        """Draw the wave and the spectrogram of a clip."""
+        return draw_clip(row["audio"], row["sampling_rate"])
+
+    def sound(self, row: Row) -> bytes:
+        """Return a clip as a small file that browsers play."""
+        return encode_clip(row["audio"], row["sampling_rate"])
+
+    def facts(self, lengths: np.ndarray) -> dict[str, np.ndarray]:
+        """Return how long the clips are."""
+        return {"seconds": np.round(lengths / self.extractor.sampling_rate, 3)}

@@ -1,6 +1,6 @@
 """Clips -> model inputs, and rows of unequal lengths -> a micro-batch.
 
-Shapes: B rows, N samples of a clip, T frames, F features of a frame, L tokens.
+Shapes: B rows, N samples of a clip, T frames, L tokens.
 """
 
 from __future__ import annotations
@@ -12,35 +12,29 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from hf_finetune.tasks.base import Row
+from hf_finetune.tasks.audio_inputs import AudioTransform, pad_rows
 
 __all__ = ["IGNORED", "SpeechTransform", "collate_speech", "shift_right"]
 
 IGNORED = -100
 
 
-class SpeechTransform:
-    """What turns clips into model inputs, with the checkpoint's own feature extractor.
-
-    Rows are not padded to each other here, so that a row does not depend on those beside it. An extractor
-    whose inputs always have one length (Whisper's 30 seconds) pads to that.
+class SpeechTransform(AudioTransform):
+    """What turns clips into model inputs; the model is told where a clip ends where it wants to know.
 
     Args:
         extractor: Of the checkpoint.
-        has_mask: Whether the model is told where a clip ends; None leaves it to the extractor.
+        has_mask: Whether the model wants to know; None leaves it to the extractor.
     """
 
     def __init__(self, extractor: Any, *, has_mask: bool | None = None) -> None:
-        self.extractor = extractor
         # said to each call: from its own attribute Whisper's would make a mask of samples, not of frames
         self.has_mask = has_mask or getattr(extractor, "return_attention_mask", None)
+        super().__init__(extractor)
+        self.key = self.key and f"{self.key}-{self.has_mask}"
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, list[torch.Tensor]]:
-        """Return "input_values" [N] or "input_features" [T, F] or [F, T], and their "attention_mask"."""
-        made = [self._extract(row["audio"]) for row in rows]
-        return {name: [one[name] for one in made] for name in made[0]}
-
-    def _extract(self, clip: np.ndarray) -> dict[str, torch.Tensor]:
+    def extract(self, clip: np.ndarray) -> dict[str, torch.Tensor]:
+        """Return "input_values" [N] or "input_features" of one clip, and "attention_mask"."""
         found = self.extractor(
             clip,
             sampling_rate=self.extractor.sampling_rate,
@@ -50,14 +44,16 @@ class SpeechTransform:
         return {name: torch.from_numpy(np.asarray(value[0])) for name, value in found.items()}
 
 
-def collate_speech(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Pad rows at their ends to the longest: inputs and masks with 0, labels with -100."""
-    return {
-        name: pad_sequence(
-            [row[name] for row in rows], batch_first=True, padding_value=IGNORED if name == "labels" else 0
-        )
-        for name in rows[0]
-    }
+def collate_speech(
+    rows: Sequence[Mapping[str, torch.Tensor]], *, padding_value: float = 0.0
+) -> dict[str, torch.Tensor]:
+    """Pad rows at their ends to the longest: inputs as the extractor says, masks with 0, labels with -100."""
+    inputs = [{name: value for name, value in row.items() if name != "labels"} for row in rows]
+    batch = pad_rows(inputs, padding_value=padding_value)
+    if "labels" in rows[0]:
+        labels = [row["labels"] for row in rows]
+        batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    return batch
 
 
 def shift_right(labels: torch.Tensor, *, start: int, pad: int) -> torch.Tensor:

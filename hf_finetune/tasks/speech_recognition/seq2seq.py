@@ -15,7 +15,7 @@ from hf_finetune.recipe import NamedSpec
 from hf_finetune.tasks.base import Arrays, Decode, Row, Space, Targets, Transform
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.generation import set_generation
-from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, collate_speech, shift_right
+from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, shift_right
 from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
 from hf_finetune.tasks.speech_recognition.transcripts import TextTargets, build_cleaner, read_transcripts
 
@@ -159,9 +159,10 @@ class Seq2SeqRecognition(SpeechTask):
         self, space: Any
     ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:
         """Return what pads rows, and adds what the decoder reads: "decoder_input_ids" [B, L]."""
+        pad = super().build_collate(space)
 
         def collate(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-            batch = collate_speech(rows)
+            batch = pad(rows)
             if "labels" in batch:
                 batch["decoder_input_ids"] = shift_right(batch["labels"], start=space.start, pad=space.pad)
             return batch
