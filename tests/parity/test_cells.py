@@ -30,6 +30,8 @@ DEFAULT = {
     "audio-classification-grouped-w2",
     "tokens-non-padding",
     "fractional-epochs",
+    "ctc",
+    "seq2seq",
 }
 """The cells of the default suite, one of everything; the others are slow."""
 
