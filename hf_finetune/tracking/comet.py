@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import comet_ml
+from comet_ml.exceptions import CometException
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import CometCallback
 from transformers.integrations.integration_utils import rewrite_logs
@@ -116,11 +117,15 @@ def start(session: Session) -> Comet:
     memory["mode"] = spec.mode
     folder = session.own_folder("comet") if spec.mode == "offline" else None
     first_step = find_last_step(folder) if folder else float("inf") if is_known else -1
-    with _own_randomness():
-        experiment = _start_experiment(session, spec, key, folder)
-    if not experiment.alive:
+    try:
+        with _own_randomness():
+            experiment = _start_experiment(session, spec, key, folder)
+        is_taken = experiment.alive
+    except (CometException, OSError, ValueError):
+        is_taken = False
+    if not is_taken:
         raise UserError(
-            "Comet did not take the experiment; what it says is above",
+            "tracking.comet: Comet did not take the experiment; what it says is above",
             where=session.recipe.where("tracking.comet"),
             todo=f"See that project and workspace are yours. {ADVICE}",
         )
