@@ -92,6 +92,7 @@ def test_what_a_killed_process_lost_comes_with_the_resumed_run(hf_finetune, reci
     assert list_whole(run / "tracking" / "comet") == list((run / "tracking" / "comet").iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_with_one_archive(recipe, tmp_path):
     words = ["training.per_device_train_batch_size=5", "training.max_steps=4000", "training.eval_steps=4000"]
     child = command.start(["run", recipe, OFFLINE, *words, "--processes", "2"], tmp_path)
@@ -104,10 +105,11 @@ def test_two_processes_stop_together_with_one_archive(recipe, tmp_path):
     assert archive.training == metrics_of_log(tmp_path / "run")
 
 
-def test_no_key_is_written_anywhere(recipe, tmp_path):
+def test_no_key_is_written_anywhere(hf_finetune, recipe, tmp_path, monkeypatch):
     """A key in the environment of an offline run: in no file, in no archive, in nothing printed."""
     key = secrets.token_hex(20)
-    done = command.run(["run", recipe, OFFLINE, "training.max_steps=2"], tmp_path, COMET_API_KEY=key)
+    monkeypatch.setenv("COMET_API_KEY", key)
+    done = hf_finetune("run", recipe, OFFLINE, "training.max_steps=2")
     assert done.code == 0, done.err
     assert key not in done.out + done.err
     (archive,) = read_archives(tmp_path / "run")
