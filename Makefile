@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RESULTS := .pytest_cache
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: quickstart test test-slow check format bench soak quickstart-checkpoint readme clean
+.PHONY: quickstart test test-slow matrix check format bench soak quickstart-checkpoint readme clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +23,10 @@ test: $(READY)  ## the default suite
 test-slow: $(READY)  ## what the default suite leaves out for time
 	$(BIN)/python -m pytest -m slow
 
+matrix: $(READY)  ## every parity and resume cell, on one and on two processes; writes the tables of tests/README.md
+	$(BIN)/python -m pytest -m "slow or not slow" tests/parity tests/resume --junitxml=$(RESULTS)/matrix.xml
+	cd tests && ../$(BIN)/python -m engine_harness.tables ../$(RESULTS)/matrix.xml
+
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,7 +41,8 @@ bench: $(READY)  ## ratios, measured side by side; nothing is asserted about tim
 	$(BIN)/python -m pytest -m bench -s tests/bench
 
 soak: $(READY)  ## kill and resume a real run N times: make soak N=200
-	$(BIN)/python -m pytest -m soak -s tests/faults --soak-rounds $(or $(N),50)
+	$(BIN)/python -m pytest -m soak -s tests/faults --soak-rounds $(or $(N),50) --junitxml=$(RESULTS)/soak.xml
+	cd tests && ../$(BIN)/python -m engine_harness.tables ../$(RESULTS)/soak.xml
 
 quickstart-checkpoint: $(READY)  ## pre-train the shipped demonstration model again
 	$(BIN)/python recipes/quickstart/make_checkpoint.py

@@ -87,7 +87,8 @@ def test_a_run_killed_three_times_ends_as_the_unbroken_one(recipe, expected, mea
 
 
 @pytest.mark.soak
-def test_soak(recipe, expected, measures, tmp_path, request):
+def test_soak(recipe, expected, measures, tmp_path, request, record_property):
+    started = time.monotonic()
     rng = random.Random(SEED)
     wanted, num_kills, num_runs = request.config.getoption("--soak-rounds"), 0, 0
     while num_kills < wanted:
@@ -100,3 +101,9 @@ def test_soak(recipe, expected, measures, tmp_path, request):
         for moment in moments:
             print(f"killed: {moment}", flush=True)
         print(f"{num_kills} kills, {num_runs} runs, all equal to the unbroken run", flush=True)
+    minutes = (time.monotonic() - started) / 60
+    record_property(
+        "soak",
+        f"`make soak N={wanted}`: {num_kills} kills over {num_runs} runs, every run equal to the unbroken "
+        f"one, in {minutes:.0f} minutes.",
+    )

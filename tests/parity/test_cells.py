@@ -6,12 +6,14 @@ the last checkpoint: moments, schedule, random state, trainer_state.json. `==` t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from engine_harness.cells import CELLS, Cell
 from engine_harness.execute import compare_cell
 from engine_harness.launch import compare_on_two_processes
+from engine_harness.tables import ON_TWO
 
 pytestmark = pytest.mark.parity
 
@@ -58,8 +60,14 @@ def test_one_process(cell: Cell, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_two_processes(names: list[str], minutes: float, tmp_path: Path) -> None:
-    for results in compare_on_two_processes(names, tmp_path, minutes=minutes):
-        assert set(results) == set(names)
-        for name, found in results.items():
-            assert not any(found.values()), (name, found)
+def test_two_processes(
+    names: list[str], minutes: float, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    by_process = compare_on_two_processes(names, tmp_path, minutes=minutes)
+    differences = {
+        name: [difference for found in by_process for difference in found[name].values() if difference]
+        for name in names
+    }
+    for name, found in differences.items():
+        record_property(f"{ON_TWO}: {name}", not found)
+    assert not any(differences.values()), {name: found for name, found in differences.items() if found}
