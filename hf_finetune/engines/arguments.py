@@ -132,6 +132,8 @@ def _check_combinations(args: TrainingArguments) -> list[str]:
         problems.append(f"optim = {optimizer!r} steps inside the backward pass; use another")
     elif missing := explain_missing_optimizer(args):
         problems.append(f"optim = {optimizer!r}: {missing}")
+    if args.fp16 and args.device.type == "cpu":
+        problems.append("fp16: Accelerate leaves it out on a CPU without a word; use bf16")
     if args.auto_find_batch_size and args.world_size > 1:
         problems.append(
             "auto_find_batch_size: with several processes only one would notice; say the batch size"

@@ -220,8 +220,14 @@ def restore_rng(folder: Path, args: TrainingArguments) -> None:
         write_state(state)
 
 
-def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
+def load_optimizer(folder: Path, optimizer: Any, scheduler: Any, scaler: Any = None) -> None:
     """Load the moments and the place in the schedule; changed settings are applied (see `restore_optimizer`).
+
+    Args:
+        folder: The checkpoint.
+        optimizer: As built for this run.
+        scheduler: As built for this run.
+        scaler: The fp16 loss scaler, where there is one; one that the checkpoint does not have starts afresh.
 
     Raises:
         CheckpointError: A file is missing, as after `save_only_model`, or is of other parameters.
@@ -235,6 +241,8 @@ def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
             where=str(folder),
             todo="Resume with the optimizer and the trained parameters the run was started with.",
         ) from error
+    if scaler is not None and (folder / "scaler.pt").is_file():
+        scaler.load_state_dict(load_torch(folder / "scaler.pt"))
 
 
 def _of_all_processes(folder: Path, stem: str) -> list[Path]:

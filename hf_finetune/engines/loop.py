@@ -86,7 +86,7 @@ def _train(parts: Ingredients, args: TrainingArguments, resume_from: Path | None
     scheduler = build_scheduler(optimizer, args, plan.num_updates)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if resume_from is not None:
-        checkpoint.load_optimizer(resume_from, optimizer, scheduler)
+        checkpoint.load_optimizer(resume_from, optimizer, scheduler, accelerator.scaler)
 
     # ---- 4. The clock --------------------------------------------------------------------------------------
     # The calendar keeps `state` and `control`, tells the callbacks what happens and does what is due. When a

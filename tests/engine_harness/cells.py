@@ -298,7 +298,6 @@ def _special() -> list[Cell]:
             stop=10,
             is_slow=True,
         ),
-        Cell("fp16", args={**EVERY_FIVE, "fp16": True, **accumulate, **even}, stop=4),
         Cell(
             "torch-compile",
             args={**EVERY_FIVE, "torch_compile": True, "torch_compile_backend": "aot_eager", "max_steps": 8},
