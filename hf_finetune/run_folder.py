@@ -12,7 +12,7 @@ from typing import Any
 
 from hf_finetune.errors import RunFolderError
 
-__all__ = ["RunFolder", "write_json"]
+__all__ = ["RunFolder", "write_json", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,18 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one; NaN and infinity become null."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the whole new one."""
     part = path.with_name(f"{path.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the whole new one; NaN and infinity become null."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def _finite(content: Any) -> Any:

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from transformers import TrainerState
 
 from hf_finetune.data import Splits
-from hf_finetune.engines import checkpoint
+from hf_finetune.engines import checkpoint, durable
 from hf_finetune.engines.evaluation import evaluate
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.metrics import MetricSet
@@ -54,6 +54,7 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: boo
         shutil.rmtree(part, ignore_errors=True)
         save_model(parts.model, part, merge=merge)
         parts.processor.save_pretrained(part)
+        durable.sync_tree(part)
         shutil.rmtree(best, ignore_errors=True)
         part.replace(best)
     PartialState().wait_for_everyone()

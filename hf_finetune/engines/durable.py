@@ -23,6 +23,7 @@ __all__ = [
     "is_disk_full",
     "replace_folder",
     "sync_folder",
+    "sync_tree",
     "verify",
     "write_manifest",
 ]
@@ -99,8 +100,18 @@ class HashingFile:
         """Let the disk take what is written while more is: at the end little is left to wait for."""
         is_idle = self._flushing is None or self._flushing.done()
         if is_idle and self.size - self._flushed >= FLUSH:
+            self._end_flushing()
             self._flushed = self.size
             self._flushing = pool.submit(os.fdatasync, self._file.fileno())
+
+    def _end_flushing(self) -> None:
+        """Learn what became of the last flush: the system tells of an error once, and not again at the end.
+
+        Raises:
+            OSError: It failed.
+        """
+        if self._flushing is not None:
+            self._flushing.result()
 
     def flush(self) -> None:
         """Do nothing; nothing is buffered."""
@@ -116,6 +127,7 @@ class HashingFile:
             self._pool.shutdown()
         try:
             if kind is None and self._error is None:
+                self._end_flushing()
                 os.fsync(self._file.fileno())
         finally:
             self._file.close()
@@ -190,6 +202,18 @@ def write_manifest(folder: Path, files: Mapping[str, Any], about: Mapping[str, A
         if path.is_file() and name not in known and name != MANIFEST:
             known[name] = file_facts(path, sync=True)
     write_json(folder / MANIFEST, {**about, "files": known})
+    _sync_folders(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush all files and folders that somebody else has written below a folder."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sync_folder(path)
+    _sync_folders(folder)
+
+
+def _sync_folders(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir():
             sync_folder(path)
@@ -230,7 +254,7 @@ def replace_folder(staging: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk, where the system can do that."""
+    """Flush a folder's list of names, or a file, to the disk, where the system can do that."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

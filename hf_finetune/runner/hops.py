@@ -23,7 +23,7 @@ from hf_finetune.publish import push, push_while_training, require_push
 from hf_finetune.recipe import Recipe, import_user_files
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
-from hf_finetune.run_folder import RunFolder, write_json
+from hf_finetune.run_folder import RunFolder, write_json, write_text
 from hf_finetune.runner.finish import finish, run_baseline, with_callbacks
 from hf_finetune.runner.going_on import find_checkpoint
 from hf_finetune.runner.values import Prepared, Result
@@ -179,7 +179,7 @@ def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None
     if is_new:
         folder.clear()
     recipe = prepared.recipe
-    folder.recipe.write_text(recipe.to_yaml(), encoding="utf-8")
+    write_text(folder.recipe, recipe.to_yaml())
     inputs = describe_inputs(recipe, prepared.splits, prepared.parts.args)
     write_json(folder.environment, describe_environment(recipe.source) | inputs)
 
