@@ -36,9 +36,9 @@ class Output:
     """
 
     def __init__(self, path: Path | None, *, kind: str | None = None, overwrite: bool = False) -> None:
-        self.path, self.kind = path, _choose_format(path, kind)
         if path is not None:
             _require_room(path, overwrite=overwrite)
+        self.path, self.kind = path, _choose_format(path, kind)
         self.num_rows = 0
         self._part = path.with_name(f"{path.name}.part") if path is not None else None
         self._sink: IO[str] | None = None
