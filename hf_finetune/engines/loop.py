@@ -96,16 +96,19 @@ def _train(parts: Ingredients, args: TrainingArguments, resume_from: Path | None
 
     with calendar.watch:  # Ctrl-C and SIGTERM now wait for the end of an update
         # ---- 5. Epochs -------------------------------------------------------------------------------------
+        # One pass over the rows each. A run that goes on within an epoch skips what was done of it before.
         for epoch in calendar.epochs_left():
             calendar.fire("epoch_begin")
             model.train()
             set_mode(optimizer, training=True)
             loader.set_epoch(epoch)
-            num_done = progress.num_updates * G  # not 0 where a run goes on in the middle of an epoch
+            num_done = progress.num_updates * G
             micro_batches = iter(skip_first_batches(loader, num_done) if num_done else loader)
 
             while window := list(islice(micro_batches, G)):
                 # ---- 6. One window: the gradient of the mean over all its targets, on all devices ----------
+                # Each loss is a sum divided by the number of targets in the whole window. The gradients are
+                # therefore those of one large batch, however it was cut into micro-batches.
                 calendar.fire("step_begin")
                 num_targets = count_targets(window).to(accelerator.device)  # []
                 if accelerator.num_processes > 1 and args.average_tokens_across_devices:
@@ -129,6 +132,8 @@ def _train(parts: Ingredients, args: TrainingArguments, resume_from: Path | None
                         calendar.fire("substep_end")
 
                 # ---- 7. One update: clip, look, step, schedule, forget the gradient ------------------------
+                # "Look": where the loss or the norm is not finite, the guard stops the run, or lets this
+                # update pass without a gradient. A plateau schedule steps after an evaluation, by its score.
                 accelerator.unscale_gradients()
                 grad_norm = nn.utils.clip_grad_norm_(weights, args.max_grad_norm or float("inf"))  # []
                 if calendar.should_skip(losses, grad_norm):
@@ -142,6 +147,7 @@ def _train(parts: Ingredients, args: TrainingArguments, resume_from: Path | None
                 _forget_gradients(weights)
 
                 # ---- 8. The calendar: log, evaluate, save, stop --------------------------------------------
+                # An evaluation comes before the save, so that the checkpoint knows the score it earned.
                 progress.num_updates += 1
                 state.global_step += 1
                 state.epoch = epoch + min(progress.num_updates * G, len(loader)) / len(loader)
