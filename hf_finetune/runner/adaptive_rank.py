@@ -110,7 +110,7 @@ class _WithPenalty:
     ) -> torch.Tensor:
         loss = self.loss(outputs, labels, inputs=inputs, num_items_in_batch=num_items_in_batch)
         weight = self.model.active_peft_config.orth_reg_weight
-        if not (self.model.training and weight):
+        if not (torch.is_grad_enabled() and weight):  # an evaluation, perhaps of another model
             return loss
         share = count_targets([{"labels": labels}]).to(loss.device) / num_items_in_batch
         total: torch.Tensor = loss + weight * share * self._penalty()
