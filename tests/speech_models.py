@@ -82,11 +82,20 @@ def save_mms(folder: Path) -> Path:
     return folder
 
 
-def save_whisper(folder: Path) -> Path:
+def save_whisper(folder: Path, *, timestamps: bool = False) -> Path:
     shutil.copytree(SMOKE / "tiny-whisper", folder)
     set_seed(0)
     config = transformers.WhisperConfig.from_pretrained(folder)
-    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    if timestamps:
+        tokenizer = transformers.WhisperTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens([f"<|{i * 0.02:.2f}|>" for i in range(1501)])
+        tokenizer.save_pretrained(folder)
+        config.vocab_size = len(tokenizer)
+    model = transformers.WhisperForConditionalGeneration(config)
+    if timestamps:
+        model.generation_config._from_model_config = False  # as in the checkpoints of the Hub
+        model.generation_config.no_timestamps_token_id = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
+    model.save_pretrained(folder)
     return folder
 
 

@@ -48,7 +48,7 @@ class Predictor:
         self.model = model.eval().to(self.device)
         self.preparation = task.build_preparation(inputs.feature, inputs.folders, processor=processor)
         self.transform, self.collate = task.build_eval_transform(processor), task.build_collate(self.space)
-        self.reduce, self.decode = task.build_reduce(self.space), task.build_decode(self.space)
+        self.reduce, self.decode = task.build_predict_reduce(self.space), task.build_decode(self.space)
         self.forward = task.build_forward()
 
     def answer(self, values: Sequence[Any]) -> list[Answer]:

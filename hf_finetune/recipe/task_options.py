@@ -76,6 +76,9 @@ class SpeechRecognitionOptions(ClipOptions):
     task: Literal["transcribe", "translate"] | None = None
     """For seq2seq: the task token that transcripts begin with; translate goes into English."""
 
+    timestamps: StrictBool = False
+    """For Whisper: predict also says when each piece of the text is said, if the checkpoint learnt that."""
+
     generation: dict[str, Any] = Field(default_factory=dict)
     """For seq2seq: values of GenerationConfig, such as suppress_tokens or num_beams; kept in best/."""
 

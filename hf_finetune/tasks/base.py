@@ -310,6 +310,10 @@ class Task(ABC):
     def build_reduce(self, space: Space) -> Any:
         """Return the engine's `reduce`: outputs of the model -> what metrics and predictions need."""
 
+    def build_predict_reduce(self, space: Space) -> Any:
+        """Return the same for `predict`, which may be told more than metrics need, such as timestamps."""
+        return self.build_reduce(space)
+
     def build_decode(self, space: Space) -> Decode | None:
         """Return what turns reduced token numbers into text; None where there is nothing to turn."""
         return None

@@ -76,7 +76,7 @@ class SpeechTask(Task):
         self.options = SpeechRecognitionOptions.model_validate(recipe.task.options)
         self.config, self.where = config, recipe.where
         for name in self.of_the_other:
-            if getattr(self.options, name) not in (None, {}):
+            if name in self.options.model_fields_set:
                 raise RecipeError(
                     f"task.{name} means nothing for {config.model_type}, which is not trained that way",
                     where=recipe.where(f"task.{name}"),
@@ -94,9 +94,12 @@ class SpeechTask(Task):
 
     def build_preparation(self, feature: Any, folders: Sequence[str], *, processor: Any) -> Preparation:
         """Decode every clip once, at the sampling rate of the model."""
+        # what Whisper hears ends after 30 seconds; the rest of a longer clip would be lost without a word
+        heard = getattr(self.extractor, "n_samples", None)
+        longest = heard / self.extractor.sampling_rate if heard else self.options.max_seconds
         limits = ClipLimits(
             min_seconds=self.options.min_seconds,
-            max_seconds=self.options.max_seconds,
+            max_seconds=min(self.options.max_seconds, longest),
             allow_silence=self.options.allow_silence,
         )
         return build_audio_preparation(folders, sampling_rate=self.extractor.sampling_rate, limits=limits)

@@ -41,7 +41,7 @@ class CtcRecognition(SpeechTask):
     """Speech recognition by CTC."""
 
     auto_model = "AutoModelForCTC"
-    of_the_other = ("language", "task", "generation")
+    of_the_other = ("language", "task", "generation", "timestamps")
 
     def load_processor(self, recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
         """Load the feature extractor, and the tokenizer where there is one; return the extractor."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["set_generation"]
 
+OF_WHISPER = ("forced_decoder_ids",)
+"""Read by Whisper's own `generate` alone."""
 FROM_ARGUMENTS = {"generation_max_length": "max_length", "generation_num_beams": "num_beams"}
 
 
@@ -38,7 +40,8 @@ def set_generation(
         config = network.generation_config
     for name, value in options.generation.items():
         place = recipe.where(f"task.generation.{name}")
-        if not hasattr(GenerationConfig(), name) and not hasattr(config, name):
+        is_known = hasattr(GenerationConfig(), name) or hasattr(config, name) or name in OF_WHISPER
+        if not is_known:
             raise RecipeError(
                 f"task.generation.{name}: GenerationConfig has no such setting",
                 where=place,
@@ -51,7 +54,13 @@ def set_generation(
                 todo="Remove it; num_beams searches without chance.",
             )
         setattr(config, name, value)
-    if getattr(config, "is_multilingual", False) or options.language or options.task:
+    if options.language or options.task:
+        if "forced_decoder_ids" in options.generation:
+            raise RecipeError(
+                "task.generation.forced_decoder_ids and task.language or task.task say the same",
+                where=recipe.where("task.generation.forced_decoder_ids"),
+                todo="Leave one of the two out.",
+            )
         _set_language(config, options, tokenizer)
     for argument, name in FROM_ARGUMENTS.items():
         if recipe.training.get(argument) is not None:
@@ -62,6 +71,12 @@ def set_generation(
         # without a limit transformers stops after 20 tokens
         decoder = network.config
         config.max_length = getattr(decoder, "max_target_positions", None) or decoder.max_position_embeddings
+    if options.timestamps and getattr(config, "no_timestamps_token_id", None) is None:
+        raise RecipeError(
+            f"task.timestamps: {recipe.model.checkpoint} was not trained with timestamps",
+            where=recipe.where("task.timestamps"),
+            todo="Remove it.",
+        )
     try:
         config.validate(strict=True)
     except ValueError as error:
@@ -78,9 +93,8 @@ def _set_language(config: Any, options: SpeechRecognitionOptions, tokenizer: Any
     if hasattr(tokenizer, "set_prefix_tokens"):
         if options.language is not None:
             config.language = options.language
-        if options.language is not None or options.task is not None:
-            config.task = options.task or "transcribe"
-        config.forced_decoder_ids = None  # of older checkpoints; language and task are the new way
+        config.task = options.task or "transcribe"
+        config.forced_decoder_ids = None  # of older checkpoints: Whisper takes the one or the other
     elif options.language is not None:
         config.forced_bos_token_id = tokenizer.lang_code_to_id[options.language]
 

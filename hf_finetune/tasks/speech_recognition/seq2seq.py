@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,12 @@ class Seq2SeqRecognition(SpeechTask):
 
     def __init__(self, recipe: Recipe, config: Any) -> None:
         super().__init__(recipe, config)
+        if self.options.timestamps and config.model_type != "whisper":
+            raise RecipeError(
+                f"task.timestamps: {config.model_type} has none",
+                where=recipe.where("task.timestamps"),
+                todo="Remove it.",
+            )
         self.is_writing = bool(recipe.training.get("predict_with_generate", True))
         if not self.is_writing and recipe.metrics:
             raise RecipeError(
@@ -132,19 +139,12 @@ class Seq2SeqRecognition(SpeechTask):
         )
 
     def judge(self, lengths: Any, targets: Any, space: Space) -> list[tuple[int, str]]:
-        """List the rows that the model would see cut off: transcript or clip is longer than it takes."""
-        problems = []
+        """List the rows whose transcript has more tokens than the decoder writes."""
         most = getattr(self.config, "max_target_positions", None) or self.config.max_position_embeddings
-        for row in np.flatnonzero(targets.lengths > most):
-            problems.append(
-                (int(row), f"the transcript has {targets.lengths[row]} tokens, and the decoder writes {most}")
-            )
-        longest = getattr(self.extractor, "n_samples", None)  # Whisper's 30 seconds
-        for row in np.flatnonzero(lengths > longest) if longest else ():
-            rate = self.extractor.sampling_rate
-            what = f"the clip has {lengths[row] / rate:.2f} s, and the model hears {longest / rate:g}"
-            problems.append((int(row), what))
-        return problems
+        return [
+            (int(row), f"the transcript has {targets.lengths[row]} tokens, and the decoder writes {most}")
+            for row in np.flatnonzero(targets.lengths > most)
+        ]
 
     def adapt_model(self, model: nn.Module, recipe: Recipe, *, from_scratch: bool) -> None:
         """Give the model its settings for writing; they are saved with it: `pipeline` writes alike."""
@@ -171,22 +171,19 @@ class Seq2SeqRecognition(SpeechTask):
 
     def build_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
         """Return what lets the model write: "prediction" int64 [B, L], padded with the padding token."""
-        is_writing = self.is_writing
+        return partial(_write, {}) if self.is_writing else lambda model, inputs, outputs: {}
 
-        def reduce(model: Any, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
-            if not is_writing:
-                return {}
-            heard = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
-            return {"prediction": model.generate(**heard)}
-
-        return reduce
+    def build_predict_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
+        """Return what lets the model write, and say when, where the recipe wants that."""
+        return partial(_write, {"return_timestamps": True} if self.options.timestamps else {})
 
     def build_decode(self, space: Any) -> Decode:
         """Return what turns tokens into text, those written and those of the transcript."""
 
         def decode(reduced: Arrays) -> dict[str, np.ndarray]:
             named = [name for name in ("prediction", "labels") if name in reduced]
-            return {name: np.array([space.read(row) for row in reduced[name]], object) for name in named}
+            texts = {name: np.array([space.read(row) for row in reduced[name]], object) for name in named}
+            return {**texts, **({"tokens": reduced["prediction"]} if "prediction" in reduced else {})}
 
         return decode
 
@@ -196,3 +193,19 @@ class Seq2SeqRecognition(SpeechTask):
             return super().tabulate(reduced, space)
         labels = [str(text) for text in reduced["labels"]]
         return {"label": labels}, np.zeros(len(labels))
+
+    def say(self, row: Arrays, space: Any) -> dict[str, Any]:
+        """Return the text of one file, and where the recipe wants it when each piece is said, in seconds."""
+        if not self.options.timestamps:
+            return super().say(row, space)
+        found = space.tokenizer.decode(row["tokens"].tolist(), output_offsets=True, skip_special_tokens=True)
+        pieces = [
+            {"text": piece["text"].strip(), "start": piece["timestamp"][0], "end": piece["timestamp"][1]}
+            for piece in found["offsets"]
+        ]
+        return {"text": found["text"].strip(), "pieces": pieces}
+
+
+def _write(settings: dict[str, Any], model: Any, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
+    heard = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
+    return {"prediction": model.generate(**heard, **settings)}

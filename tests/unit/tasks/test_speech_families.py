@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 import transformers
 from speech_models import CTC, SEQ2SEQ, SMOKE, save_mms, save_whisper
 
 from hf_finetune.errors import UserError
+from hf_finetune.predicting import predict
 from hf_finetune.recipe import load_recipe
 from hf_finetune.runner import check, run
 from hf_finetune.tasks.speech_recognition.frames import count_frames
@@ -183,3 +186,47 @@ def test_without_generation_the_loss_alone_is_measured(tmp_path: Path) -> None:
     assert "wer" not in result.scores["test"]
     with pytest.raises(UserError, match="metrics measure the text that is written"):
         check(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words, "metrics=[wer]"))
+
+
+def write_clips(folder: Path, *seconds: float) -> list[Path]:
+    rng = np.random.default_rng(0)
+    files = [folder / f"{length}.wav" for length in seconds]
+    for file, length in zip(files, seconds, strict=True):
+        soundfile.write(file, 0.1 * rng.standard_normal(round(length * 16_000)), 16_000)
+    return files
+
+
+def answers(run_folder: Path, files: list[Path], output: Path) -> list[dict[str, Any]]:
+    predict(run_folder, files, output=output)
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def test_predict_by_ctc_says_when_each_word_is_said(tmp_path: Path) -> None:
+    checkpoint = CTC["wav2vec2-layer-norm"](tmp_path / "checkpoint")
+    result = run(recipe_of("ctc", checkpoint, tmp_path / "run"))
+    for answer in answers(result.folder.path, write_clips(tmp_path, 0.5, 1.25), tmp_path / "out.jsonl"):
+        assert " ".join(word["word"] for word in answer["words"]) == answer["text"]
+        seconds = float(Path(answer["file"]).stem)
+        times = [time for word in answer["words"] for time in (word["start"], word["end"])]
+        assert times == sorted(times)
+        assert all(0 <= time <= seconds for time in times)
+
+
+def test_predict_by_a_decoder(tmp_path: Path) -> None:
+    checkpoint = save_whisper(tmp_path / "checkpoint", timestamps=True)
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", "task.timestamps=true"))
+    files = write_clips(tmp_path, 0.5, 1.25, 3.5)
+    found = answers(result.folder.path, files, tmp_path / "out.jsonl")
+    assert [Path(answer["file"]).stem for answer in found] == ["0.5", "1.25"]  # 3.5 s are more than it hears
+    for answer in found:
+        assert isinstance(answer["text"], str)
+        assert all(0 <= piece["start"] <= piece["end"] <= 30 for piece in answer["pieces"]), answer
+
+
+@pytest.mark.parametrize(
+    ("family", "message"), [("moonshine", "has none"), ("whisper", "was not trained with")]
+)
+def test_timestamps_are_for_those_that_learnt_them(family: str, message: str, tmp_path: Path) -> None:
+    checkpoint = SEQ2SEQ[family](tmp_path / "checkpoint")
+    with pytest.raises(UserError, match=rf"task\.timestamps: .*{message}"):
+        check(recipe_of("seq2seq", checkpoint, tmp_path / "run", "task.timestamps=true"))
