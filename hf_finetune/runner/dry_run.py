@@ -11,6 +11,7 @@ from hf_finetune.environment import list_loose_revisions
 from hf_finetune.model import describe_share
 from hf_finetune.recipe import Recipe
 from hf_finetune.runner.hops import prepare
+from hf_finetune.tracking import list_trackers
 
 __all__ = ["check"]
 
@@ -27,6 +28,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
     prepared = prepare(recipe, trust_remote_code=trust_remote_code)
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)
+    trackers = list_trackers(recipe)
     return [
         f"task     {recipe.task.name}, {splits.labels.describe()}",
         f"model    {recipe.model.checkpoint}: {describe_share(parts.model)}",
@@ -34,6 +36,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
         *_tell_padding(parts),
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",
+        *([f"tracking {', '.join(trackers)}"] if trackers else []),
         *(f"pin      {key}: {commit}  (today's commit)" for key, commit in list_loose_revisions(recipe)),
     ]
 

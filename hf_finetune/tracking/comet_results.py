@@ -19,6 +19,9 @@ from hf_finetune.tracking.base import flatten_numbers
 __all__ = ["log_results"]
 
 MODEL = "best"
+PNG = b"\x89PNG"
+SOUNDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3"}
+"""How the files of `predictions/worst.parquet` begin."""
 
 
 def log_results(experiment: Any, folder: RunFolder, scores: Mapping[str, Any], *, log_model: bool) -> None:
@@ -88,11 +91,12 @@ def _log_mistakes(experiment: Any, rows: list[dict[str, Any]], step: int) -> Non
 
 
 def _log_media(experiment: Any, content: bytes, name: str, metadata: dict[str, Any], step: int) -> None:
-    if content.startswith(b"RIFF"):
-        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-            file.write(content)
-            file.flush()
-            experiment.log_audio(file.name, file_name=f"{name}.wav", metadata=metadata, step=step)
-    else:
+    if content.startswith(PNG):
         picture = Image.open(io.BytesIO(content))
         experiment.log_image(picture, name=f"{name}.png", metadata=metadata, step=step)
+        return
+    suffix = next((suffix for start, suffix in SOUNDS.items() if content.startswith(start)), ".bin")
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(content)
+        file.flush()
+        experiment.log_audio(file.name, file_name=f"{name}{suffix}", metadata=metadata, step=step)

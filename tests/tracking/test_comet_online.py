@@ -1,13 +1,16 @@
 """Comet's unmodified client against a server on loopback: online runs, and the upload of archives."""
 
+import os
 import secrets
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from real_runs import command
 from real_runs.inject import file_faults
-from tracking.archives import OFFLINE, metrics_of_log
+from tracking.archives import OFFLINE, metrics_of_log, read_archives
 from tracking.cometd import serve
 
 ONLINE = "tracking={comet: {project: digits}}"
@@ -62,6 +65,37 @@ def test_the_archives_of_all_sessions_go_to_one_experiment(hf_finetune, recipe, 
     assert sent.returncode == 0, sent.stdout + sent.stderr
     (experiment,) = comet.experiments.values()
     assert without_times(training_of(experiment)) == without_times(metrics_of_log(run))
+
+
+@pytest.mark.slow  # comet_ml takes half a minute to give up
+def test_a_network_that_goes_leaves_an_archive_in_the_run_folder(hf_finetune, recipe, tmp_path, monkeypatch):
+    serving = (
+        "from tracking.cometd import serve\nwith serve() as comet: print(comet.url, flush=True); input()"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", serving],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(command.ROOT / "tests")},
+    )
+    monkeypatch.setenv("COMET_URL_OVERRIDE", server.stdout.readline().strip())
+    monkeypatch.setenv("COMET_API_KEY", secrets.token_hex(20))
+    run = tmp_path / "run"
+
+    def leave():
+        while not (run / "checkpoint-4").exists():
+            time.sleep(0.01)
+        server.kill()
+        server.communicate()
+
+    leaving = threading.Thread(target=leave, daemon=True)
+    leaving.start()
+    done = hf_finetune("run", recipe, ONLINE)
+    leaving.join()
+    assert done.code == 0, done.err
+    (archive,) = read_archives(run)
+    assert sorted(archive.training) == sorted(metrics_of_log(run))
 
 
 def test_a_workspace_of_somebody_else(hf_finetune, recipe, tmp_path, comet):
