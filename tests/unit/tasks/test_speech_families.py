@@ -18,7 +18,7 @@ from speech_models import CTC, SEQ2SEQ, SMOKE, save_mms, save_whisper
 from hf_finetune.errors import UserError
 from hf_finetune.predicting import predict
 from hf_finetune.recipe import load_recipe
-from hf_finetune.runner import check, run
+from hf_finetune.runner import check, prepare, run
 from hf_finetune.tasks.speech_recognition.frames import count_frames
 from hf_finetune.tasks.speech_recognition.inputs import shift_right
 
@@ -230,3 +230,36 @@ def test_timestamps_are_for_those_that_learnt_them(family: str, message: str, tm
     checkpoint = SEQ2SEQ[family](tmp_path / "checkpoint")
     with pytest.raises(UserError, match=rf"task\.timestamps: .*{message}"):
         check(recipe_of("seq2seq", checkpoint, tmp_path / "run", "task.timestamps=true"))
+
+
+def test_the_tokens_of_language_and_task(tmp_path: Path) -> None:
+    checkpoint = save_whisper(tmp_path / "checkpoint")
+    tokenizer = transformers.WhisperTokenizer.from_pretrained(checkpoint)
+    number = tokenizer.convert_tokens_to_ids
+    kept = json.loads((checkpoint / "generation_config.json").read_text())
+    kept |= {
+        "_from_model_config": False,
+        "is_multilingual": True,
+        "lang_to_id": {"<|en|>": number("<|en|>")},
+        "task_to_id": {name: number(f"<|{name}|>") for name in ("transcribe", "translate")},
+        "no_timestamps_token_id": number("<|notimestamps|>"),
+    }
+    (checkpoint / "generation_config.json").write_text(json.dumps(kept))
+    words = ["task={name: automatic-speech-recognition, language: english, task: translate}"]
+    prepared = prepare(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
+    batch = prepared.parts.collate([prepared.parts.train_dataset[i] for i in range(3)])
+    begin = number(["<|startoftranscript|>", "<|en|>", "<|translate|>", "<|notimestamps|>"])
+    assert batch["decoder_input_ids"][:, :4].tolist() == [begin] * 3
+    assert batch["labels"][:, :3].tolist() == [begin[1:]] * 3
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
+    saved = transformers.GenerationConfig.from_pretrained(result.folder.best)
+    assert (saved.language, saved.task) == ("english", "translate")
+
+
+def test_adapters_on_a_decoder_write_too(tmp_path: Path) -> None:
+    checkpoint = save_whisper(tmp_path / "checkpoint")
+    words = ["model.peft={method: lora, r: 4, target_modules: [q_proj, v_proj]}"]
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
+    assert (result.folder.best / "adapter_config.json").exists()
+    assert result.scores["test"]["wer"] > 0
+    assert len(answers(result.folder.path, write_clips(tmp_path, 0.5), tmp_path / "out.jsonl")) == 1
