@@ -12,6 +12,7 @@ import threading
 import pytest
 import run_folders
 from sounds.report_run import make_sound_run
+from sounds.transcript_run import make_transcript_run
 
 from hf_finetune.formatting import format_number
 from hf_finetune.report import write_report
@@ -37,6 +38,7 @@ RUNS = {
     "regression": functools.partial(run_folders.make_regression_run, num_targets=2),
     "multi-label": run_folders.make_multi_label_run,
     "sounds": make_sound_run,
+    "transcripts": make_transcript_run,
     "unfinished": run_folders.make_unfinished_run,
     "hostile": run_folders.make_hostile_run,
     "large": functools.partial(run_folders.make_large_run, num_classes=300, num_entries=3000),
