@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -41,7 +43,7 @@ def log_results(experiment: Any, folder: RunFolder, scores: Mapping[str, Any], *
         content = json.loads(folder.environment.read_text(encoding="utf-8"))
         environment = flatten_keys(content, prefix="environment.")
         experiment.log_others({name: str(value) for name, value in environment.items()})
-    _log_confusion(experiment, scores, step)
+    _log_confusion(experiment, folder, scores, step)
     if folder.worst.exists():
         _log_mistakes(experiment, pq.read_table(folder.worst).to_pylist(), step)
     for path in (folder.report, folder.recipe, folder.scores, folder.environment):
@@ -55,19 +57,35 @@ def log_results(experiment: Any, folder: RunFolder, scores: Mapping[str, Any], *
         experiment.log_model(MODEL, str(folder.best), metadata=dict(scores["best"]))
 
 
-def _log_confusion(experiment: Any, scores: Mapping[str, Any], step: int) -> None:
-    labels = scores.get("labels") or []
-    for split, details in scores["details"].items():
-        matrix = details.get("confusion_matrix")
+def _log_confusion(experiment: Any, folder: RunFolder, scores: Mapping[str, Any], step: int) -> None:
+    labels = [str(label) for label in scores.get("labels") or []]
+    for split in ("eval", "test"):
+        matrix = scores["details"].get(split, {}).get("confusion_matrix")
+        if matrix is None:
+            matrix = _count_confusion(folder.predictions(split), labels)
         if matrix is not None and len(matrix) == len(labels):
             experiment.log_confusion_matrix(
                 matrix=matrix,
-                labels=list(labels),
+                labels=labels,
                 title=f"Confusion matrix, {split} split",
                 file_name=f"confusion-matrix-{split}.json",
                 max_categories=len(labels),
                 step=step,
             )
+
+
+def _count_confusion(predictions: Path, labels: Sequence[str]) -> list[list[int]] | None:
+    """Count (label, prediction) pairs, where no metric has done it; None where they are no classes."""
+    if not labels or not predictions.exists():
+        return None
+    rows = pq.read_table(predictions, columns=["label", "prediction"]).to_pydict()
+    pairs = Counter(zip(rows["label"], rows["prediction"], strict=True)) if _are_words(rows) else {}
+    matrix = [[pairs.get((label, prediction), 0) for prediction in labels] for label in labels]
+    return matrix if sum(map(sum, matrix)) == len(rows["label"]) else None
+
+
+def _are_words(rows: Mapping[str, list[Any]]) -> bool:
+    return all(isinstance(value, str) for column in rows.values() for value in column)
 
 
 def _log_mistakes(experiment: Any, rows: list[dict[str, Any]], step: int) -> None:

@@ -22,7 +22,9 @@ def without_times(metrics):
 
 def resume(hf_finetune, recipe, engine, run):
     """Go on to the end and return the archives of all sessions."""
-    done = hf_finetune("run", recipe, OFFLINE, f"engine={engine}", "--resume")
+    done = hf_finetune(
+        "run", recipe, OFFLINE, f"engine={engine}", "training.dataloader_num_workers=1", "--resume"
+    )
     assert done.code == 0, done.err
     archives = read_archives(run)
     keys = {archive.about["offline_id"] for archive in archives}
@@ -90,6 +92,13 @@ def test_what_a_killed_process_lost_comes_with_the_resumed_run(hf_finetune, reci
     (archive,) = read_archives(run)
     assert archive.training == metrics_of_log(run)
     assert list_whole(run / "tracking" / "comet") == list((run / "tracking" / "comet").iterdir())
+
+
+def test_tracking_that_begins_with_the_resumed_run_has_all_of_it(hf_finetune, recipe, tmp_path):
+    with file_faults.during("signal", "run/log.jsonl", nth=19, signals=[TERM]):
+        assert hf_finetune("run", recipe, "training.dataloader_num_workers=2").code == 128 + TERM
+    (archive,) = resume(hf_finetune, recipe, "accelerate", tmp_path / "run")
+    assert archive.training == metrics_of_log(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -50,6 +50,9 @@ def test_a_run_and_its_resume_are_one_experiment(hf_finetune, recipe, tmp_path, 
     assert experiment.parameters["training.learning_rate"] == 3e-3
     assert experiment.is_alive is False
     assert not [body for body in comet.bodies if HOST.encode() in body]
+    key = os.environ["COMET_API_KEY"]
+    assert key not in done.out + done.err
+    assert not [path for path in run.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
 def test_the_archives_of_all_sessions_go_to_one_experiment(hf_finetune, recipe, tmp_path, comet):

@@ -26,8 +26,11 @@ def log(tmp_path):
     """Log the results of a run folder to an experiment, and return its archive."""
     import comet_ml
 
-    def log(worst, scores=SCORES):
+    def log(worst, scores=SCORES, predictions=None):
         folder = RunFolder(tmp_path)
+        if predictions:
+            folder.worst.parent.mkdir()
+            pq.write_table(pa.table(predictions), folder.predictions("test"))
         if worst:
             folder.worst.parent.mkdir()
             pq.write_table(pa.Table.from_pylist(worst), folder.worst)
@@ -87,3 +90,17 @@ def test_no_mistake_and_a_matrix_for_each_label(log):
     archive = log([], scores)
     assert json.loads(archive.files["confusion-matrix-test.json"])["matrix"] == [[3, 0], [0, 5]]
     assert "worst.csv" not in archive.files
+
+
+def test_a_matrix_that_no_metric_has_counted(log):
+    predictions = {"label": ["a", "b", "b", "c"], "prediction": ["a", "a", "b", "c"], "row": [0, 1, 2, 3]}
+    archive = log([], SCORES | {"labels": ["a", "b", "c"]}, predictions)
+    matrix = json.loads(archive.files["confusion-matrix-test.json"])
+    assert matrix["matrix"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert matrix["labels"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.5], [["a"], ["a", "b"]], ["two words", "other words"]])
+def test_no_matrix_where_there_are_no_classes(log, values):
+    archive = log([], SCORES | {"labels": ["a", "b"]}, {"label": values, "prediction": values})
+    assert not [kind for kind, _ in archive.uploads if kind == "confusion-matrix"]
