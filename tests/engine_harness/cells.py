@@ -375,7 +375,7 @@ def _sounds() -> list[Cell]:
     return [
         Cell(name, name, {**even, "train_sampling_strategy": "random"}, stop=4),
         Cell(f"{name}-grouped-w2", name, {**even, **grouped, "dataloader_num_workers": 2}, stop=6),
-        Cell(f"{name}-lora-best", name, {**PER_EPOCH, **BEST, "num_train_epochs": 2}, stop=10, lora=True),
+        Cell(f"{name}-lora-best", name, {**PER_EPOCH, **BEST, "num_train_epochs": 2}, stop=14, lora=True),
         Cell(f"{name}-whisper", f"{name}-whisper", {**even, **grouped}, stop=4),
     ]
 
