@@ -74,7 +74,7 @@ class SpeechTask(Task):
     def __init__(self, recipe: Recipe, config: Any) -> None:
         super().__init__(recipe.task)
         self.options = SpeechRecognitionOptions.model_validate(recipe.task.options)
-        self.config, self.where = config, recipe.where
+        self.config = config
         for name in self.of_the_other:
             if name in self.options.model_fields_set:
                 raise RecipeError(

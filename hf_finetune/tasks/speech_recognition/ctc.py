@@ -179,6 +179,7 @@ class CtcRecognition(SpeechTask):
             with reading_checkpoint(recipe):
                 network.load_adapter(lang, revision=recipe.model.revision, use_safetensors=True)
         if lang:
+            # private in transformers 5.23, and what its `load_adapter` goes by; the test of MMS notices
             trained = {id(parameter) for parameter in network._get_adapters().values()}
             for parameter in network.parameters():
                 parameter.requires_grad_(id(parameter) in trained)

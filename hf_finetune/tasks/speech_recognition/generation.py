@@ -85,6 +85,8 @@ def set_generation(
             where=recipe.where("task.generation"),
             todo="Change these settings.",
         ) from error
+    # transformers 5.23 reads settings that every model has back from such a file, and forgets Whisper's own
+    config._from_model_config = False
     network.generation_config = config
 
 
