@@ -61,13 +61,19 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: boo
 
 
 def describe_best(parts: Ingredients, state: TrainerState) -> dict[str, Any]:
-    """Return which metric decided, its value, and the step and split it was measured at."""
+    """Return which metric decided, its value, and the step and split it was measured at.
+
+    The value is that of the model that was kept, also when a better one was never saved; None when that one
+    was not evaluated.
+    """
     source = find_best_checkpoint(state, Path(parts.args.output_dir))
     step = int(source.name.rpartition("-")[2]) if source else state.global_step
+    key = f"eval_{str(parts.args.metric_for_best_model).removeprefix('eval_')}"
+    measured = [e[key] for e in state.log_history if e.get("step") == step and key in e]
     return {
         "metric": parts.args.metric_for_best_model,
         "greater_is_better": parts.args.greater_is_better,
-        "value": state.best_metric,
+        "value": measured[-1] if measured else None,
         "step": step,
         "split": "eval",
     }

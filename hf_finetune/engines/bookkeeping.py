@@ -224,15 +224,18 @@ def score_of(scores: dict[str, float], args: TrainingArguments) -> float:
     return scores[name]
 
 
+def _spell(score: float) -> str:
+    return "NaN" if math.isnan(score) else "infinite"
+
+
 def take_if_best(scores: dict[str, float], state: TrainerState, args: TrainingArguments) -> bool:
-    """Remember the score if it is the best so far, and return whether it is; NaN never is."""
+    """Remember the score if it is the best so far, and return whether it is; NaN and infinity never are."""
     if args.metric_for_best_model is None:
         return False
     score = score_of(scores, args)
-    if math.isnan(score):
-        logger.warning(
-            "%s is NaN at update %d: not a best model", args.metric_for_best_model, state.global_step
-        )
+    if not math.isfinite(score):
+        name, step = args.metric_for_best_model, state.global_step
+        logger.warning("%s is %s at update %d: not a best model", name, _spell(score), step)
         return False
     if state.best_metric is not None:
         is_better = score > state.best_metric if args.greater_is_better else score < state.best_metric
