@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from hf_finetune.errors import HubError
 
-__all__ = ["find_cached_commit", "is_reachable", "list_cached", "reading_hub"]
+__all__ = ["find_cached_commit", "is_of_network", "is_reachable", "list_cached", "reading_hub"]
 
 logger = logging.getLogger(__name__)
 
@@ -167,9 +167,17 @@ def _explain(
             f"{reason}, and the cache {constants.HF_HUB_CACHE} has no (whole) {what} {name!r}{at}",
             f"{first}, or give a local path{hint}",
         )
-    if has(errors.HfHubHTTPError, ConnectionError, errors.LocalEntryNotFoundError):
-        return told(f"reading the {what} {name!r} from the Hub failed: {error}", "Try again later")
+    is_ill = has(errors.HfHubHTTPError, errors.LocalEntryNotFoundError)
+    if is_ill or any(is_of_network(cause) for cause in causes):
+        reason = str(error) or type(error).__name__
+        return told(f"reading the {what} {name!r} from the Hub failed: {reason}", "Try again later")
     return None
+
+
+def is_of_network(error: BaseException) -> bool:
+    """Whether an exception tells of the connection; the client does not wrap those of its HTTP library."""
+    is_of_client = type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore")
+    return is_of_client or isinstance(error, ConnectionError | TimeoutError)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

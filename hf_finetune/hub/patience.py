@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from hf_finetune.hub_access import is_of_network
+
 __all__ = ["ATTEMPTS", "find_status", "is_passing", "patiently"]
 
 logger = logging.getLogger(__name__)
@@ -16,9 +18,6 @@ LONGEST_WAIT_S = 60.0
 
 PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
 """Answers that may be another one soon; 412 is somebody else's commit in between."""
-
-NETWORK_MODULES = ("httpx2", "httpx", "httpcore")
-"""Whose exceptions tell of the connection; the client does not wrap them."""
 
 Answer = TypeVar("Answer")
 
@@ -50,11 +49,7 @@ def is_passing(error: BaseException) -> bool:
     status = find_status(error)
     if status is not None:
         return status in PASSING
-    return any(
-        isinstance(cause, ConnectionError | TimeoutError)
-        or type(cause).__module__.partition(".")[0] in NETWORK_MODULES
-        for cause in _chain(error)
-    )
+    return any(is_of_network(cause) for cause in _chain(error))
 
 
 def find_status(error: BaseException) -> int | None:
