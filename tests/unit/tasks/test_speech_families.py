@@ -58,6 +58,9 @@ def test_ctc(family: str, tmp_path: Path) -> None:
     result = run(recipe_of("ctc", checkpoint, tmp_path / "run", "task.vocabulary=characters"))
     assert math.isfinite(result.scores["test"]["loss"])
     assert result.scores["problem_type"] == "ctc"
+    table = pq.read_table(result.folder.predictions("test"))
+    assert table.column_names == ["row", "label", "prediction", "seconds", "group"]
+    assert set(table["group"].to_pylist()) <= {"low", "high"}
     model = load_back(result.folder.best, "AutoModelForCTC")
     assert model.config.vocab_size == result.scores["num_labels"] == 11  # eight letters, blank, unknown, |
     assert model.config.pad_token_id == 0

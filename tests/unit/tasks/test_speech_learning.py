@@ -27,5 +27,5 @@ def test_sentences_of_tones_are_written_down(tmp_path: Path) -> None:
         "training.eval_strategy=epoch",
     ]
     scores = run(load_recipe(SMOKE / "automatic-speech-recognition-ctc.yaml", words)).scores
-    assert scores["test"]["cer"] < 0.05
-    assert scores["test"]["wer"] < 0.15
+    assert scores["test"]["cer"] < 0.1
+    assert scores["test"]["wer"] < 0.3
