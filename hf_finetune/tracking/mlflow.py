@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-# nothing leaves the machine unless the user says so; and MLflow 3 wants to be told that files are meant
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-
-import mlflow
-from mlflow.exceptions import MlflowException
 from transformers.integrations import MLflowCallback
 
 from hf_finetune.errors import Interrupted, UserError
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.tracking.base import Session, Tracker, flatten_numbers
 from hf_finetune.tracking.parameters import flatten_recipe
+
+
+def _prepare_import() -> None:
+    """Let MLflow keep files, send nothing about its use, and be left alone by comet_ml.
+
+    comet_ml 3.58, which transformers imports, patches MLflow while it is imported, and would make a Comet
+    experiment of each of its runs; it does not where `hf_finetune` was imported before transformers.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    sys.meta_path[:] = [f for f in sys.meta_path if not type(f).__module__.startswith("comet_ml.")]
+
+
+_prepare_import()
+
+import mlflow  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
 
 __all__ = ["MLflow", "start"]
 

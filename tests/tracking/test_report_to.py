@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import sys
 import warnings
 
 import pytest
@@ -190,6 +191,19 @@ def test_mlflow(hf_finetune, recipe, tmp_path, engine):
     assert kept.data.params["training.learning_rate"] == "0.003"
     assert not (tmp_path / ".cometml-runs").exists()
     assert not (tmp_path / "mlruns").exists()
+
+
+def test_comet_does_not_listen_to_mlflow(monkeypatch):
+    """As in a notebook that imports transformers first: comet_ml's import hook is there already."""
+    need("mlflow")
+    from comet_ml.monkey_patching import CometModuleFinder
+
+    from hf_finetune.tracking import mlflow
+
+    before = list(sys.meta_path)
+    monkeypatch.setattr(sys, "meta_path", [CometModuleFinder(), *before])
+    mlflow._prepare_import()
+    assert sys.meta_path == before
 
 
 @pytest.mark.parametrize("engine", command.ENGINES)
