@@ -97,6 +97,7 @@ def test_a_server_that_never_answers(hf_finetune, recipe, monkeypatch):
     assert "Comet cannot be reached" in done.err
 
 
+@pytest.mark.slow
 def test_two_processes_end_at_once_with_one_message(recipe, tmp_path):
     halved = "training.per_device_train_batch_size=5"
     env = {"COMET_API_KEY": "", "COMET_CONFIG": str(tmp_path / "none")}
