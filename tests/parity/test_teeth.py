@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from engine_harness import compare
-from engine_harness.cells import EVERY_FIVE, Cell
+from engine_harness.cells import CELLS, EVERY_FIVE, Cell
 from engine_harness.execute import execute
 
 from hf_finetune.engines import bookkeeping, calendar, checkpoint, loaders, loop, sources
@@ -21,6 +22,7 @@ RAGGED = Cell(
     "ragged", args={**EVERY_FIVE, "gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 2}, stop=4
 )
 PLAIN = Cell("plain", args=dict(EVERY_FIVE), stop=20)
+SOUNDS = CELLS["audio-classification"]
 SPEECH = Cell("speech", "speech", dict(EVERY_FIVE), stop=15)
 
 
@@ -74,6 +76,11 @@ def forget_the_random_state(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(checkpoint, "restore_rng", lambda folder, args: None)
 
 
+def forget_what_spec_augment_draws_from(patch: pytest.MonkeyPatch) -> None:
+    """transformers masks spans of wav2vec2's frames with numpy's global generator."""
+    patch.setattr(np.random, "set_state", lambda state: None)
+
+
 def forget_the_running_loss(patch: pytest.MonkeyPatch) -> None:
     read = bookkeeping.Progress.read
 
@@ -123,6 +130,7 @@ def test_the_comparison_sees(
         (PLAIN, forget_the_random_state),
         (PLAIN, forget_the_position),
         (SPEECH, forget_the_random_state),
+        (SOUNDS, forget_what_spec_augment_draws_from),
         (dataclasses.replace(PLAIN, args={**EVERY_FIVE, "logging_steps": 3}), forget_the_running_loss),
     ],
     ids=lambda value: getattr(value, "__name__", getattr(value, "name", "")),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from engine_harness import compare
-from engine_harness.cells import BEST, EVERY_FIVE, PER_EPOCH, Cell
+from engine_harness.cells import BEST, CELLS, EVERY_FIVE, PER_EPOCH, Cell
 from engine_harness.execute import build_parts, execute
 from transformers import TrainerCallback
 
@@ -21,6 +21,7 @@ from hf_finetune.errors import Interrupted
 BOTH = ("trainer", "accelerate")
 EVERY = Cell("every", args=dict(EVERY_FIVE), stop=0)
 SPEECH = Cell("speech", "speech", {**EVERY_FIVE, "gradient_accumulation_steps": 3, "eval_steps": 2}, stop=0)
+SOUNDS = dataclasses.replace(CELLS["audio-classification-grouped-w2"], stop=0)
 EPOCHS = Cell("epochs", "text", {**PER_EPOCH, **BEST, "dataloader_num_workers": 2}, stop=0, patience=2)
 STREAM = Cell("stream", args={**EVERY_FIVE, "max_steps": 30}, stop=0, kind="stream")
 
@@ -74,6 +75,7 @@ def stop_and_go_on(
         pytest.param(EVERY, "prediction_step", 10, id="during-evaluation"),
         pytest.param(EVERY, "step_begin", 33, id="in-the-last-update"),
         pytest.param(SPEECH, "substep_end", 4, id="within-a-window"),
+        pytest.param(SOUNDS, "substep_end", 3, id="within-a-window-of-sounds"),
         pytest.param(EPOCHS, "epoch_end", 16, id="between-epochs"),
         pytest.param(EPOCHS, "step_begin", 15, id="owing-log-evaluation-and-save"),
         pytest.param(STREAM, "step_begin", 21, id="in-a-stream's-second-pass"),
