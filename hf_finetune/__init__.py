@@ -37,6 +37,10 @@ __all__ = [
 os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
 os.environ.setdefault("COMET_ERROR_TRACKING_ENABLE", "false")
 
+# where a repository has no safetensors, transformers would ask a Space of the Hub to convert its weights and
+# take what comes back, which is not what the revision of the recipe pins
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
 _HOMES = {
     "HfFinetuneError": "errors",
     "Recipe": "recipe",

@@ -48,6 +48,11 @@ TrustRemoteCode = Annotated[
     ),
 ]
 
+AllowPickle = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Read tensors out of a pickle where there are no safetensors."),
+]
+
 
 @app.command()
 def run(
@@ -62,6 +67,7 @@ def run(
     ] = False,
     processes: Annotated[int, typer.Option(help="Train in so many processes of this machine.")] = 1,
     trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Train what a recipe says: model, scores and report in a run folder."""
     from hf_finetune.recipe import load_recipe
@@ -79,6 +85,7 @@ def run(
         resume=resume == LAST or (Path(resume) if resume else False),
         overwrite=overwrite,
         trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
     )
     if is_first_process():
         print_summary(result.folder.path)
@@ -92,6 +99,7 @@ def check(
         bool, typer.Option("--schema-only", help="Read the recipe only: no model, no data, no torch.")
     ] = False,
     trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Find everything that can be wrong before any training step."""
     from hf_finetune.recipe import load_recipe
@@ -101,7 +109,7 @@ def check(
         from hf_finetune.runner import check as check_recipe
 
         _quiet_libraries()
-        for line in check_recipe(loaded, trust_remote_code=trust_remote_code):
+        for line in check_recipe(loaded, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle):
             typer.echo(line)
     typer.echo(f"{recipe}: nothing wrong found")
 

@@ -167,7 +167,10 @@ def _explain(
             f"{reason}, and the cache {constants.HF_HUB_CACHE} has no (whole) {what} {name!r}{at}",
             f"{first}, or give a local path{hint}",
         )
-    is_ill = has(errors.HfHubHTTPError, errors.LocalEntryNotFoundError)
+    answers = [cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)]
+    if answers and all(isinstance(cause, errors.EntryNotFoundError) for cause in answers):
+        return None  # the repository is there, a file in it is not: whoever wanted it knows what that means
+    is_ill = answers or has(errors.LocalEntryNotFoundError)
     if is_ill or any(is_of_network(cause) for cause in causes):
         reason = str(error) or type(error).__name__
         return told(f"reading the {what} {name!r} from the Hub failed: {reason}", "Try again later")
@@ -176,7 +179,7 @@ def _explain(
 
 def is_of_network(error: BaseException) -> bool:
     """Whether an exception tells of the connection; the client does not wrap those of its HTTP library."""
-    is_of_client = type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore")
+    is_of_client = type(error).__module__.partition(".")[0] in ("httpx2", "httpcore2", "httpx", "httpcore")
     return is_of_client or isinstance(error, ConnectionError | TimeoutError)
 
 

@@ -49,8 +49,28 @@ def reading_checkpoint(recipe: Recipe) -> Iterator[None]:
         with reading_hub("model", checkpoint, revision=recipe.model.revision, where=where):
             yield
     except (OSError, ValueError, ImportError) as error:  # a quantised one wants its own package
+        if refused := _explain_refusal(str(error), recipe):
+            raise refused from error
         raise ModelError(
             f"{checkpoint} cannot be loaded: {' '.join(str(error).split())}",
             where=where,
             todo="Name a checkpoint of transformers with safetensors weights.",
         ) from error
+
+
+def _explain_refusal(text: str, recipe: Recipe) -> ModelError | None:
+    """Say what a checkpoint wants that only the command line may allow: its own code, or a pickle read."""
+    checkpoint, where = recipe.model.checkpoint, recipe.where("model.checkpoint")
+    if "trust_remote_code" in text:
+        return ModelError(
+            f"{checkpoint} at revision {recipe.model.revision or 'main'} comes with code of its own",
+            where=where,
+            todo="Read that code; to let it run on this machine, add --trust-remote-code.",
+        )
+    if not recipe.may_unpickle and ("model.safetensors" in text or "pytorch_model.bin" in text):
+        return ModelError(
+            f"{checkpoint} at revision {recipe.model.revision or 'main'} has no safetensors weights",
+            where=where,
+            todo="Name one that has; to read tensors out of a pickle, add --allow-pickle.",
+        )
+    return None

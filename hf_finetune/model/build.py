@@ -57,7 +57,8 @@ def build_model(
                 config=config,
                 revision=spec.revision,
                 trust_remote_code=trust_remote_code,
-                use_safetensors=True,
+                # None: safetensors where there are any, else a pickle, of which only tensors are read
+                use_safetensors=None if recipe.may_unpickle else True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )

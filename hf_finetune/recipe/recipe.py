@@ -94,6 +94,7 @@ class Recipe(Spec):
     _source: Path = PrivateAttr(default=Path("recipe"))
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
     _is_local: bool = PrivateAttr(default=True)
+    _may_unpickle: bool = PrivateAttr(default=False)
 
     @property
     def source(self) -> Path:
@@ -104,6 +105,17 @@ class Recipe(Spec):
     def is_local(self) -> bool:
         """Whether it comes from this machine's user, not from the Hub: only then may it import code."""
         return self._is_local
+
+    @property
+    def may_unpickle(self) -> bool:
+        """Whether weights may come as a pickle; a word of whoever starts the run, never of a recipe."""
+        return self._may_unpickle
+
+    def allow_pickle(self) -> Recipe:
+        """Return the same recipe for a run that may read weights from a pickle."""
+        allowed = self.model_copy()
+        allowed._may_unpickle = True
+        return allowed
 
     def where(self, key: str) -> str:
         """Return where a key is written, for messages.

@@ -16,8 +16,13 @@ from hf_finetune.tracking import list_trackers
 __all__ = ["check"]
 
 
-def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
+def check(recipe: Recipe, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> list[str]:
     """Find everything that can be wrong before any training step; last, one batch goes through the model.
+
+    Args:
+        recipe: As `load_recipe` returns it.
+        trust_remote_code: Run code that comes with the checkpoint or the data set.
+        allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
 
     Returns:
         What would be trained, a line each.
@@ -25,6 +30,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False) -> list[str]:
     Raises:
         UserError: What is wrong.
     """
+    recipe = recipe.allow_pickle() if allow_pickle else recipe
     prepared = prepare(recipe, trust_remote_code=trust_remote_code)
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)

@@ -43,6 +43,7 @@ def run(
     resume: bool | Path = False,
     overwrite: bool = False,
     trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> Result:
     """Train what a recipe says and leave a run folder behind.
 
@@ -51,6 +52,7 @@ def run(
         resume: True goes on from the last whole checkpoint; a path from that one.
         overwrite: Replace the run that is in the folder.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
+        allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
 
     Raises:
         UserError: Something the user can fix; nothing was lost.
@@ -60,6 +62,7 @@ def run(
         from hf_finetune import load_recipe, run
         print(run(load_recipe("recipes/quickstart.yaml")).scores["test"]["accuracy"])
     """
+    recipe = recipe.allow_pickle() if allow_pickle else recipe
     folder = RunFolder(Path(output_folder(recipe)))
     with explain_endings(folder.path):
         # by every process: the others would wait for one that is refused alone

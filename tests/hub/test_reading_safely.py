@@ -1,0 +1,107 @@
+"""What comes from the Hub runs nothing and leaves its folder never, unless the command line says so."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from published import save_small_deit
+from safetensors.torch import load_file
+
+SMOKE = str(Path(__file__).parents[2] / "recipes" / "smoke" / "image-classification.yaml")
+WORDS = (SMOKE, "model.checkpoint=org/model", "training.output_dir=run", "training.max_steps=2")
+
+
+@pytest.fixture
+def deit(tmp_path):
+    return save_small_deit(tmp_path / "deit", image_size=16)
+
+
+def told(done) -> str:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+def pickle_weights(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def test_a_pickle_is_read_only_when_the_command_line_says_so(hub, command, deit):
+    pickle_weights(deit)
+    hub.add_folder("model", "org/model", deit)
+    text = told(command("check", *WORDS))
+    assert "org/model at revision main has no safetensors weights" in text
+    assert "add --allow-pickle" in text
+    done = command("run", *WORDS, "--allow-pickle")
+    assert done.returncode == 0, done.stderr
+
+
+def test_even_then_nothing_of_a_pickle_runs(hub, command, deit, tmp_path):
+    marker = tmp_path / "marker"
+
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (marker,)
+
+    pickle_weights(deit)
+    torch.save({"classifier.weight": Bomb()}, deit / "pytorch_model.bin")
+    hub.add_folder("model", "org/model", deit)
+    done = command("run", *WORDS, "--allow-pickle")
+    assert done.returncode != 0
+    assert not marker.exists()
+
+
+def test_code_of_a_repository_runs_only_when_the_command_line_says_so(hub, command, deit, tmp_path):
+    marker = tmp_path / "marker"
+    config = json.loads((deit / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    (deit / "config.json").write_text(json.dumps(config))
+    (deit / "own.py").write_text(f"open({str(marker)!r}, 'w')\nfrom transformers import DeiTConfig as Own\n")
+    hub.add_folder("model", "org/model", deit, revision="a" * 40)
+    text = told(command("check", *WORDS, f"model.revision={'a' * 40}"))
+    assert f"org/model at revision {'a' * 40} comes with code of its own" in text
+    assert "add --trust-remote-code" in text
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("evil", ["../../../../evil.safetensors", "/evil.safetensors"])
+def test_names_in_a_repository_cannot_leave_its_folder(hub, command, deit, tmp_path, evil):
+    """An index that points elsewhere, and a listing with such a name in it."""
+    weights = deit / "model.safetensors"
+    names = list(load_file(weights))
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, evil)}
+    (deit / "model.safetensors.index.json").write_text(json.dumps(index))
+    shutil.copy(weights, tmp_path / "kept")
+    weights.unlink()
+    repo = hub.add_folder("model", "org/model", deit)
+    commit = repo.find("main")
+    entry = hub.store.lfs_entry(hub.store.put((tmp_path / "kept").read_bytes()))
+    hub.store.commit(repo, "main", {**commit.files, evil: entry}, title="evil")
+    done = command("run", *WORDS)
+    assert done.returncode != 0
+    assert not [path for path in tmp_path.rglob("evil*") if "hub" not in path.relative_to(tmp_path).parts[0]]
+    assert not Path("/evil.safetensors").exists()
+    text = told(done)
+    assert "org/model" in text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_token_is_written_and_said_nowhere(hub, command, tmp_path, fails):
+    """The one in HF_TOKEN, in a run that works and in one that does not: nothing has it afterwards."""
+    planted = command.alice.token if not fails else f"hf_{secrets.token_hex(17)}"
+    words = ["run", SMOKE, "training.output_dir=run", "hub={repo_id: digits, strategy: checkpoint}"]
+    done = command(*words, HF_TOKEN=planted, HF_DEBUG="1")
+    assert (done.returncode == 0) is not fails, done.stderr
+    done_too = command("push", "run", HF_TOKEN=planted)
+    for text in (done.stdout, done.stderr, done_too.stdout, done_too.stderr):
+        assert planted not in text
+        assert planted[3:] not in text
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert fails or len(written) > 20
+    assert not [path for path in written if planted.encode() in path.read_bytes()]
