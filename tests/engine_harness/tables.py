@@ -58,10 +58,10 @@ def read_cells(cases: list[ET.Element]) -> tuple[Outcomes, Outcomes]:
         test, _, cell = case.get("name", "").rstrip("]").partition("[")
         if test == "test_one_process" and cell in CELLS:
             one[cell] = EQUAL if passed(case) else DIFFERENT
-        for recorded in case.iter("property"):
-            if recorded.get("name", "").startswith(f"{ON_TWO}: "):
-                name = recorded.get("name", "").removeprefix(f"{ON_TWO}: ")
-                two[name] = EQUAL if recorded.get("value") == "True" else DIFFERENT
+        for recorded, value in properties(case).items():
+            name = recorded.removeprefix(f"{ON_TWO}: ")
+            if name != recorded and name in CELLS:
+                two[name] = EQUAL if value == "True" else DIFFERENT
     return one, two
 
 

@@ -33,8 +33,9 @@ def test_results_are_told_as_they_are() -> None:
     assert list(tables.count_resumes(cases)) == ["| a moved run | 1 of 2 |"]
 
 
-def test_the_page_has_every_cell() -> None:
-    page = tables.PAGE.read_text(encoding="utf-8")
-    for name, cell in CELLS.items():
-        if not name.startswith(f"{cell.task}-") or "-w" not in name:
-            assert f"| {name} | {tables.describe(name)} |" in page, "run `make matrix`"
+def test_the_page_has_no_cell_that_is_gone() -> None:
+    page = tables.PAGE.read_text(encoding="utf-8").partition("<!-- parity: generated -->")[2]
+    rows = page.partition("<!-- end of parity -->")[0].partition("| cell |")[2].splitlines()[2:]
+    told = {row.split("|")[1].strip() for row in rows if row}
+    assert told
+    assert told <= set(CELLS), "run `make matrix`"
