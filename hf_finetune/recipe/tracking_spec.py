@@ -30,7 +30,7 @@ class CometSpec(Spec):
     """Words to find the experiment by."""
 
     collect: tuple[Literal["code", "git", "host", "output", "packages"], ...] = ()
-    """What of this machine goes along: script, git commit and patch, host and user, terminal, packages."""
+    """What else goes along: files of imports, git state, host and user, terminal, packages."""
 
     log_model: StrictBool = True
     """Keep a copy of the best model with the experiment."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import socket
+import subprocess
 
 import pytest
 from engine_harness.compare import first_difference
@@ -134,14 +135,20 @@ def test_nothing_of_the_machine_goes_along_but_its_load(archive):
 
 def test_what_the_recipe_asks_for_is_collected(hf_finetune, recipe, tmp_path):
     (tmp_path / "mine.py").write_text("OWN = 1\n")
-    words = "{comet: {mode: offline, collect: [host, packages, code, output], log_model: false}}"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "mine.py"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    (tmp_path / "mine.py").write_text("OWN = 2\n")
+    words = "{comet: {mode: offline, collect: [host, packages, code, output, git], log_model: false}}"
     imports = f"imports=[{tmp_path / 'mine.py'}]"
     done = hf_finetune("run", recipe, f"tracking={words}", imports, "training.max_steps=2")
     assert done.code == 0, done.err
     (archive,) = read_archives(tmp_path / "run")
     assert archive.others["hostname"] == socket.gethostname()
     assert {"installed_packages", "standard_output"} <= archive.messages.keys()
-    assert b"OWN = 1\n" in archive.files.values()
+    assert b"OWN = 2\n" in archive.files.values()
+    (git,) = archive.messages["git_metadata"]
+    assert git["git_metadata"]["parent"]
     assert not [kind for kind, _ in archive.uploads if "model" in kind]
 
 
