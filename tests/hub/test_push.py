@@ -50,7 +50,7 @@ def save_digit(path: Path, row: int = 0) -> Path:
     return path
 
 
-@pytest.mark.parametrize("engine", ["trainer", "accelerate"])
+@pytest.mark.parametrize("engine", ["trainer", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_the_best_model_is_pushed_with_all_that_belongs_to_it(hub, command, client, tmp_path, engine):
     words = (
         SMOKE,
@@ -157,6 +157,7 @@ def test_a_push_that_failed_is_finished_by_one_command(hub, command, tmp_path):
     assert len(repo.history("main")) == 2
 
 
+@pytest.mark.slow
 def test_what_another_push_left_is_not_loaded(hub, command, tmp_path):
     old = tmp_path / "old"
     old.mkdir()

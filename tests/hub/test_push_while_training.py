@@ -33,8 +33,22 @@ FINGERPRINT = """
     """
 
 
-@pytest.mark.parametrize("engine", ["trainer", "accelerate"])
-@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
+@pytest.mark.parametrize(
+    ("engine", "strategy"),
+    [
+        ("accelerate", "checkpoint"),
+        *(
+            pytest.param(*cell, marks=pytest.mark.slow)
+            for cell in (
+                ("trainer", "checkpoint"),
+                ("trainer", "every_save"),
+                ("accelerate", "every_save"),
+                ("trainer", "all_checkpoints"),
+                ("accelerate", "all_checkpoints"),
+            )
+        ),
+    ],
+)
 def test_what_is_pushed_on_the_way(hub, command, client, tmp_path, engine, strategy):
     done = command("run", *RUN, f"engine={engine}", f"hub={{repo_id: digits, strategy: {strategy}}}")
     assert done.returncode == 0, done.stderr
