@@ -25,6 +25,7 @@ from hf_finetune.data import build_datasets
 from hf_finetune.data.rows import Rows
 from hf_finetune.recipe import Recipe
 from hf_finetune.tasks import TASKS
+from hf_finetune.tasks.classification import collate_rows
 
 BATCH, ROUNDS = 32, 7
 PROCESSOR = DeiTImageProcessorPil(image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
@@ -80,7 +81,6 @@ def measure(loader: DataLoader) -> float:
 
 def measure_parts(rows: Rows) -> dict[str, float]:
     """Return milliseconds per image of the steps that make a batch."""
-    collate = TASKS.get("image-classification").collate
     batches = [np.arange(i, i + BATCH) for i in range(0, len(rows) - BATCH + 1, BATCH)]
     spent = np.zeros(4)
     for batch in batches:
@@ -93,7 +93,7 @@ def measure_parts(rows: Rows) -> dict[str, float]:
         times.append(time.perf_counter())
         inputs = {**rows.transform(decoded), "labels": rows.raw.targets.take(numbers)}
         times.append(time.perf_counter())
-        inputs = collate(None, [{name: made[i] for name, made in inputs.items()} for i in range(BATCH)])
+        inputs = collate_rows([{name: made[i] for name, made in inputs.items()} for i in range(BATCH)])
         times.append(time.perf_counter())
         spent += np.diff(times)
     names = ("read", "augment", "transform", "collate")
@@ -115,7 +115,7 @@ def test_images_per_second(side, num, tmp_path, monkeypatch):
     splits = build_datasets(recipe, task, PROCESSOR, seed=42)
     assert splits.train.transform.is_fast
     ours = {
-        name: DataLoader(getattr(splits, name), batch_size=BATCH, collate_fn=task.collate)
+        name: DataLoader(getattr(splits, name), batch_size=BATCH, collate_fn=collate_rows)
         for name in ("train", "eval")
     }
     theirs = {name: example_loader(path, is_train=name == "train") for name in ours}
