@@ -90,12 +90,17 @@ def show_use(record: RunRecord, source: str) -> str:
 
 
 def _read_rate(record: RunRecord) -> int | None:
-    try:
-        path = record.folder / "best" / "preprocessor_config.json"
-        rate = json.loads(path.read_text(encoding="utf-8")).get("sampling_rate")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return rate if isinstance(rate, int) else None
+    """Return the sampling rate of what reads sounds, alone or as a part of a processor."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        try:
+            config = json.loads((record.folder / "best" / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        part = config.get("feature_extractor") if isinstance(config, dict) else None
+        rate = (part if isinstance(part, dict) else config).get("sampling_rate")
+        if isinstance(rate, int):
+            return rate
+    return None
 
 
 def list_data(record: RunRecord) -> Iterator[tuple[str, str]]:

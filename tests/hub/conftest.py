@@ -31,7 +31,21 @@ def client(hub: LocalHub, tmp_path: Path) -> Client:
     The code finds what the test passes by name, and puts what the test wants to see, as JSON-able values, in
     `seen`. Calls with the same `home` share their caches.
     """
+    return _make_client(hub, tmp_path)
 
+
+@pytest.fixture
+def make_client(tmp_path: Path) -> Any:
+    """Return `client` of a hub that the test makes itself."""
+
+    def make(hub: LocalHub) -> Client:
+        return _make_client(hub, tmp_path)
+
+    make.root = ROOT  # type: ignore[attr-defined]
+    return make
+
+
+def _make_client(hub: LocalHub, tmp_path: Path) -> Client:
     def run(code: str, *, account: Account | None = None, home: str = "home", **given: Any) -> Any:
         program = "\n".join(
             [
