@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,19 +20,12 @@ def fetch_wheel(name: str, version: str) -> Path:
     return _fetch(f"{name}-{version}", [*command, f"{name}=={version}"], _unpack_zip)
 
 
-def fetch_npm(name: str, version: str) -> Path:
-    """Return the folder of an unpacked package of npm; none of its code is run."""
-    return _fetch(
-        f"{Path(name).name}-{version}", ["npm", "pack", "--silent", f"{name}@{version}"], _unpack_tar
-    )
-
-
 def fetch_debian(name: str) -> Path:
     """Return the folder of an unpacked Debian package; it is not installed."""
     return _fetch(name, ["apt-get", "download", "-qq", name], _unpack_deb)
 
 
-def _fetch(key: str, command: list[str], unpack: object) -> Path:
+def _fetch(key: str, command: list[str], unpack: Callable[[Path, Path], None]) -> Path:
     folder = FOLDER / key
     if folder.is_dir():
         return folder
@@ -44,7 +37,7 @@ def _fetch(key: str, command: list[str], unpack: object) -> Path:
     done = subprocess.run(command, cwd=staging / "package", capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     (package,) = (staging / "package").iterdir()
-    unpack(package, staging / "files")  # type: ignore[operator]
+    unpack(package, staging / "files")
     (staging / "files").rename(folder)
     shutil.rmtree(staging)
     return folder
@@ -53,11 +46,6 @@ def _fetch(key: str, command: list[str], unpack: object) -> Path:
 def _unpack_zip(package: Path, folder: Path) -> None:
     with zipfile.ZipFile(package) as archive:
         archive.extractall(folder)
-
-
-def _unpack_tar(package: Path, folder: Path) -> None:
-    with tarfile.open(package) as archive:
-        archive.extractall(folder, filter="data")
 
 
 def _unpack_deb(package: Path, folder: Path) -> None:
