@@ -96,7 +96,9 @@ def _read_rate(record: RunRecord) -> int | None:
             config = json.loads((record.folder / "best" / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        part = config.get("feature_extractor") if isinstance(config, dict) else None
+        if not isinstance(config, dict):
+            continue
+        part = config.get("feature_extractor")
         rate = (part if isinstance(part, dict) else config).get("sampling_rate")
         if isinstance(rate, int):
             return rate

@@ -250,7 +250,9 @@ def draw(cells: list[tuple[str, str, str]]) -> str:
 
 def make_table(kind: str) -> str:
     """Draw the table of one kind in a process of its own: the clients read their settings once a process."""
-    done = subprocess.run([sys.executable, __file__, kind], capture_output=True, text=True, check=False)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    words = [sys.executable, __file__, kind]
+    done = subprocess.run(words, env=own, capture_output=True, text=True, check=False)
     if done.returncode:
         raise AssertionError(done.stderr)
     return done.stdout.strip()
