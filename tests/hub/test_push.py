@@ -158,6 +158,16 @@ def test_a_push_that_failed_is_finished_by_one_command(hub, command, tmp_path):
 
 
 @pytest.mark.slow
+def test_of_two_processes_the_first_alone_pushes(hub, command):
+    words = ("hub.repo_id=digits", "training.output_dir=run", "training.per_device_train_batch_size=5")
+    done = command("run", SMOKE, *words, "--processes", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(hub.store.repos["model", "alice/digits"].history("main")) == 2
+    assert done.stderr.count("pushed, read back and compared") == 1
+    assert len([exchange for exchange in hub.log if "/commit/main" in exchange.target]) == 1
+
+
+@pytest.mark.slow
 def test_what_another_push_left_is_not_loaded(hub, command, tmp_path):
     old = tmp_path / "old"
     old.mkdir()
