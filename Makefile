@@ -21,8 +21,8 @@ quickstart: $(READY)  ## install, then fine-tune the embedded model on real imag
 quickstart-speech: $(READY)  ## the same on sound: fine-tune the other embedded model on 100 spoken words, offline
 	OMP_NUM_THREADS=1 $(BIN)/hf-finetune run recipes/quickstart_speech.yaml --overwrite
 
-test: $(READY)  ## the default suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the default suite, on up to four cores
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)  ## what the default suite leaves out for time
 	$(BIN)/python -m pytest -m slow

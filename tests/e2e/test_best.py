@@ -57,7 +57,7 @@ def test_a_plain_pipeline_takes_it(finished):
         model=str(folder.best),
         image_processor=AutoImageProcessor.from_pretrained(folder.best, backend="pil"),
     )
-    test = prepare(load_recipe(folder.recipe), trained=folder.best).splits
+    test = prepare(load_recipe(folder.recipe)).splits
     row = test.raw("test")[0]
     said = classify(Image.fromarray(row["image"]))[0]["label"]
     assert said in test.labels.names

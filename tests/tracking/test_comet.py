@@ -134,13 +134,13 @@ def test_nothing_of_the_machine_goes_along_but_its_load(archive):
 
 
 def test_what_the_recipe_asks_for_is_collected(hf_finetune, recipe, tmp_path):
-    (tmp_path / "mine.py").write_text("OWN = 1\n")
+    (tmp_path / "collected.py").write_text("OWN = 1\n")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    for words in (["init", "-q"], ["add", "mine.py"], ["commit", "-qm", "first"]):
+    for words in (["init", "-q"], ["add", "collected.py"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
-    (tmp_path / "mine.py").write_text("OWN = 2\n")
+    (tmp_path / "collected.py").write_text("OWN = 2\n")
     words = "{comet: {mode: offline, collect: [host, packages, code, output, git], log_model: false}}"
-    imports = f"imports=[{tmp_path / 'mine.py'}]"
+    imports = f"imports=[{tmp_path / 'collected.py'}]"
     done = hf_finetune("run", recipe, f"tracking={words}", imports, "training.max_steps=2")
     assert done.code == 0, done.err
     (archive,) = read_archives(tmp_path / "run")
