@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 DIGITS = tuple("0123456789")
+PLANTED = "hf_" + "planted" * 4  # has the form of a token, and is put together here so that no file has one
 RECIPE = """\
 # yaml-language-server: $schema=../hf_finetune/recipe/schema.json
 task: image-classification
@@ -30,9 +31,9 @@ training:
   learning_rate: 0.5
   max_steps: 450
   metric_for_best_model: accuracy
-  hub_token: hf_notARealTokenButItLooksLikeOne
+  hub_token: PLANTED
 baseline: from-scratch
-"""
+""".replace("PLANTED", PLANTED)
 ENVIRONMENT = {
     "started": "2026-11-24T07:01:12+00:00",
     "command": ["hf-finetune", "run", "recipes/quickstart.yaml"],

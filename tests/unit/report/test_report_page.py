@@ -91,7 +91,7 @@ def test_a_finished_run_shows_its_scores(tmp_path):
     assert "2 unreadable rows of the train split were left out" in page.words
     assert "rows of the test split were left out" not in page.words
     assert len(page.all("figure", class_="chart")) == 5  # loss, accuracy, f1, learning rate, gradient norm
-    assert "hf_notAReal" not in page.words
+    assert run_folders.PLANTED not in page.words
 
 
 def test_it_stands_alone(tmp_path):
