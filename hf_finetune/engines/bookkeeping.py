@@ -147,11 +147,14 @@ def count_rows(args: TrainingArguments) -> int:
 
 
 def settle_arguments(args: TrainingArguments) -> TrainingArguments:
-    """Return a copy of the arguments in which no non-finite loss is hidden from the log."""
+    """Return a copy of the arguments in which what would hide a loss or break a model is switched off."""
     settled = copy.copy(args)
     settled.logging_nan_inf_filter = False
     if settled.n_gpu > 1:  # one process trains on one GPU; Trainer would wrap the model in DataParallel
         settled._n_gpu = 1
+    if settled.ddp_find_unused_parameters is None and settled.activation_checkpointing:
+        # Trainer's own rule, but for adapters, too: there it searches, and DDP meets a parameter twice
+        settled.ddp_find_unused_parameters = False
     return settled
 
 
