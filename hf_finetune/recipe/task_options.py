@@ -48,6 +48,9 @@ class AudioClassificationOptions(ClipOptions):
     window_seconds: Annotated[StrictInt | StrictFloat, Field(ge=0.1)] | None = None
     """Of a longer clip training sees a random window of this length, and evaluation the mean over windows."""
 
+    freeze_feature_encoder: StrictBool = False
+    """Keep the convolutions over the wave as they are, where the model has them."""
+
 
 class SpeechRecognitionOptions(ClipOptions):
     """Options of `task: automatic-speech-recognition`."""

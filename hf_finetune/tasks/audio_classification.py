@@ -25,9 +25,11 @@ from hf_finetune.tasks.audio_inputs import (
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import TASKS, Forward, Preparation, Role, Row, Space, Transform
 from hf_finetune.tasks.classification import ClassificationTask, rank_label
+from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import nn
 
     from hf_finetune.recipe import Recipe, TaskSpec
 
@@ -84,6 +86,11 @@ class AudioClassification(ClassificationTask):
         if longest <= round(seconds * processor.sampling_rate):
             return ()
         return (NamedSpec(name="random_clip", options={"seconds": seconds}),)
+
+    def adapt_model(self, model: nn.Module, recipe: Recipe, *, from_scratch: bool) -> None:
+        """Freeze the convolutions over the wave where the recipe says so."""
+        is_wanted = self.options.freeze_feature_encoder
+        freeze_feature_encoder(model, recipe, is_wanted=is_wanted, from_scratch=from_scratch)
 
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns clips into "input_values" or "input_features", and masks."""

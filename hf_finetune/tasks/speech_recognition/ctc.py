@@ -15,6 +15,7 @@ from hf_finetune.errors import DataError, ModelError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.pretrained import reading_checkpoint
 from hf_finetune.tasks.base import Arrays, Decode, Targets
+from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.frames import count_frames
 from hf_finetune.tasks.speech_recognition.inputs import IGNORED
@@ -183,15 +184,8 @@ class CtcRecognition(SpeechTask):
             trained = {id(parameter) for parameter in network._get_adapters().values()}
             for parameter in network.parameters():
                 parameter.requires_grad_(id(parameter) in trained)
-        has_encoder = hasattr(network, "freeze_feature_encoder")
-        if self.options.freeze_feature_encoder and not has_encoder:
-            raise ModelError(
-                f"{type(model).__name__} has no convolutions over the wave to freeze",
-                where=recipe.where("task.freeze_feature_encoder"),
-                todo="Remove it.",
-            )
-        if has_encoder and self.options.freeze_feature_encoder is not False and not from_scratch:
-            network.freeze_feature_encoder()
+        is_wanted = self.options.freeze_feature_encoder
+        freeze_feature_encoder(model, recipe, is_wanted=is_wanted, from_scratch=from_scratch)
 
     def build_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
         """Return what takes the best token of each frame: "prediction" [B, T], -100 past a clip's end."""

@@ -315,3 +315,24 @@ def test_the_model_is_trained_without_a_mask_where_the_extractor_makes_none(fold
     )
     try_one_batch(dataclasses.replace(parts))
     assert seen == [{"input_values"}]
+
+
+@pytest.mark.parametrize(("task", "is_trained"), [({}, True), ({"freeze_feature_encoder": True}, False)])
+def test_convolutions_are_frozen_where_the_recipe_says_so(task, is_trained, folder, recipe_for):
+    model = prepare(recipe_for(folder, task=task, splits={"test": "test"})).parts.model
+    own, rest = (
+        [p.requires_grad for name, p in model.named_parameters() if (".feature_extractor." in name) == is_own]
+        for is_own in (True, False)
+    )
+    assert own
+    assert set(own) == {is_trained}
+    assert all(rest)
+
+
+def test_what_has_no_convolutions_cannot_keep_them(folder, recipe_for):
+    recipe = recipe_for(folder, kind="ast", task={"freeze_feature_encoder": True}, splits={"test": "test"})
+    with pytest.raises(
+        ModelError, match="ASTForAudioClassification has no convolutions over the wave"
+    ) as told:
+        prepare(recipe)
+    assert "recipe.yaml:" in str(told.value)
