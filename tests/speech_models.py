@@ -32,9 +32,22 @@ SIZES: dict[str, Any] = {
 }
 
 
+def build_config(name: str, **changes: Any) -> Any:
+    """Return the config of a model of wav2vec2's kind."""
+    return getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
+
+
+def build_wav2vec2_bert_config(**changes: Any) -> Any:
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = {name: SIZES[name] for name in names}
+    return transformers.Wav2Vec2BertConfig(
+        **sizes, pad_token_id=0, feature_projection_input_dim=160, conv_depthwise_kernel_size=5, **changes
+    )
+
+
 def save_ctc(folder: Path, name: str, **changes: Any) -> Path:
     """Save a model of wav2vec2's kind with its feature extractor and no tokenizer, as before fine-tuning."""
-    config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
+    config = build_config(name, **changes)
     set_seed(0)
     getattr(transformers, f"{name}ForCTC")(config).save_pretrained(folder)
     has_mask = config.feat_extract_norm == "layer"
@@ -43,16 +56,11 @@ def save_ctc(folder: Path, name: str, **changes: Any) -> Path:
 
 
 def save_wav2vec2_bert(folder: Path) -> Path:
-    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    config = transformers.Wav2Vec2BertConfig(
-        **{name: SIZES[name] for name in names},
-        pad_token_id=0,
-        feature_projection_input_dim=160,
+    config = build_wav2vec2_bert_config(
         add_adapter=True,
         num_adapter_layers=1,
         output_hidden_size=16,
         position_embeddings_type=None,
-        conv_depthwise_kernel_size=5,
         mask_time_prob=0.0,
     )
     set_seed(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
@@ -63,10 +63,14 @@ class SoundAugmentation(ABC):
     """
 
     modality: ClassVar[str] = "audio"
+    pairs: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Options that are the two ends of what is drawn -> the lowest and the highest number they may be."""
     p: float = 1.0
 
     def __post_init__(self) -> None:
         check_number("p", self.p, 0, 1)
+        for option, (low, high) in self.pairs.items():
+            check_pair(option, getattr(self, option), low, high)
 
     def __call__(self, row: Row, rng: np.random.Generator) -> Row:
         """Return the row with its sound changed."""

@@ -15,15 +15,9 @@ from hf_finetune.augment.base import AUGMENTATIONS, SoundAugmentation, check_num
 __all__ = ["FrequencyMask", "TimeMask"]
 
 
-@AUGMENTATIONS.register("time_mask")
 @dataclass(frozen=True, kw_only=True)
-class TimeMask(SoundAugmentation):
-    """Silence random stretches of a clip.
-
-    Args:
-        num: How many, 1 to 20.
-        share: The longest stretch, as a share of the clip, 0 to 1.
-        p: Probability, 0 to 1.
+class Mask(SoundAugmentation):
+    """What masks have in common.
 
     Source: Park et al. 2019, "SpecAugment" (arXiv 1904.08779), on the wave.
     """
@@ -36,6 +30,18 @@ class TimeMask(SoundAugmentation):
         super().__post_init__()
         check_number("num", self.num, 1, 20, is_whole=True)
         check_number("share", self.share, 0, 1)
+
+
+@AUGMENTATIONS.register("time_mask")
+@dataclass(frozen=True, kw_only=True)
+class TimeMask(Mask):
+    """Silence random stretches of a clip.
+
+    Args:
+        num: How many, 1 to 20.
+        share: The longest stretch, as a share of the clip, 0 to 1.
+        p: Probability, 0 to 1.
+    """
 
     def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return a clip of the same length with gaps."""
@@ -49,25 +55,14 @@ class TimeMask(SoundAugmentation):
 
 @AUGMENTATIONS.register("frequency_mask")
 @dataclass(frozen=True, kw_only=True)
-class FrequencyMask(SoundAugmentation):
+class FrequencyMask(Mask):
     """Take random bands of frequencies out of a clip, as wide as on the mel scale of hearing.
 
     Args:
         num: How many, 1 to 20.
         share: The widest band, as a share of the mel scale from 0 Hz to half the sampling rate, 0 to 1.
         p: Probability, 0 to 1.
-
-    Source: Park et al. 2019, "SpecAugment" (arXiv 1904.08779), on the wave.
     """
-
-    num: int = 2
-    share: float = 0.1
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("num", self.num, 1, 20, is_whole=True)
-        check_number("share", self.share, 0, 1)
 
     def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return a clip of the same length without the bands."""

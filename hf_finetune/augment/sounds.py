@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soxr
@@ -26,7 +26,6 @@ from hf_finetune.augment.base import (
     SoundAugmentation,
     check_choice,
     check_number,
-    check_pair,
 )
 from hf_finetune.augment.vocoder import stretch
 
@@ -66,12 +65,9 @@ class Gain(SoundAugmentation):
         p: Probability, 0 to 1.
     """
 
+    pairs: ClassVar = {"decibels": (-60, 60)}
     decibels: Sequence[float] = (-12.0, 6.0)
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_pair("decibels", self.decibels, -60, 60)
 
     def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return the clip at another level; nothing is clipped."""
@@ -89,13 +85,13 @@ class AddNoise(SoundAugmentation):
         p: Probability, 0 to 1.
     """
 
+    pairs: ClassVar = {"snr": (-30, 100)}
     snr: Sequence[float] = (10.0, 40.0)
     colour: str = "white"
     p: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_pair("snr", self.snr, -30, 100)
         check_choice("colour", self.colour, ("white", "pink"))
 
     def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,12 +113,9 @@ class MixClips(SoundAugmentation):
         p: Probability, 0 to 1.
     """
 
+    pairs: ClassVar = {"snr": (-30, 100)}
     snr: Sequence[float] = (5.0, 30.0)
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_pair("snr", self.snr, -30, 100)
 
     def __call__(self, row: Row, rng: np.random.Generator) -> Row:
         """Return the row with another one mixed in; `row["others"](rng)` draws it."""
@@ -177,13 +170,10 @@ class Speed(SoundAugmentation):
     Source: Ko et al. 2015, "Audio augmentation for speech recognition" (Interspeech), there 0.9, 1 and 1.1.
     """
 
+    pairs: ClassVar = {"factor": (0.5, 2)}
     factor: Sequence[float] = (0.9, 1.1)
     keep_pitch: bool = False
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_pair("factor", self.factor, 0.5, 2)
 
     def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return N / factor samples."""
@@ -201,12 +191,9 @@ class Pitch(SoundAugmentation):
         p: Probability, 0 to 1.
     """
 
+    pairs: ClassVar = {"semitones": (-12, 12)}
     semitones: Sequence[float] = (-2.0, 2.0)
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_pair("semitones", self.semitones, -12, 12)
 
     def change(self, clip: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return a clip of the same length: stretched, then played as much faster."""

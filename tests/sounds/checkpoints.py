@@ -7,30 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-
-WAVE = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": (8, 8, 8),
-    "conv_stride": (10, 8, 2),
-    "conv_kernel": (20, 16, 4),
-    "num_feat_extract_layers": 3,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 4,
-    "classifier_proj_size": 16,
-    "mask_time_length": 2,
-    "mask_feature_length": 2,
-}
+from speech_models import build_config, build_wav2vec2_bert_config
 
 
 def _wave(name: str, norm: str = "layer") -> tuple[Any, Any]:
-    config = getattr(transformers, f"{name}Config")(
-        **WAVE, **({} if name == "Data2VecAudio" else {"feat_extract_norm": norm}), mask_time_prob=0.1
-    )
-    extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
-    return config, extractor
+    changes = {} if name == "Data2VecAudio" else {"feat_extract_norm": norm}  # it knows no other
+    config = build_config(name, classifier_proj_size=16, mask_feature_length=2, **changes)
+    return config, transformers.Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
 
 
 def _spectrogram() -> tuple[Any, Any]:
@@ -69,16 +52,7 @@ def _whisper() -> tuple[Any, Any]:
 
 
 def _wave_bert() -> tuple[Any, Any]:
-    config = transformers.Wav2Vec2BertConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        feature_projection_input_dim=160,
-        conv_depthwise_kernel_size=3,
-        classifier_proj_size=16,
-        mask_time_length=2,
-    )
+    config = build_wav2vec2_bert_config(classifier_proj_size=16, mask_time_length=2)
     return config, transformers.SeamlessM4TFeatureExtractor(padding_value=1)
 
 

@@ -13,7 +13,8 @@ import pytest
 import soundfile
 import torch
 import transformers
-from speech_models import CTC, SEQ2SEQ, SMOKE, save_mms, save_whisper
+from speech_models import CTC, SEQ2SEQ, SMOKE, save_mms, save_moonshine, save_whisper
+from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 from hf_finetune.errors import UserError
 from hf_finetune.predicting import predict
@@ -257,6 +258,44 @@ def test_the_tokens_of_language_and_task(tmp_path: Path) -> None:
     result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
     saved = transformers.GenerationConfig.from_pretrained(result.folder.best)
     assert (saved.language, saved.task) == ("english", "translate")
+
+
+def written(checkpoint: Path, out: Path, engine: str, **generation: Any) -> list[str]:
+    words = [f"engine={engine}", f"task.generation={json.dumps(generation)}"]
+    table = pq.read_table(run(recipe_of("seq2seq", checkpoint, out, *words)).folder.predictions("test"))
+    return [str(text) for text in table["prediction"].to_pylist()]
+
+
+@pytest.mark.parametrize("engine", ["trainer", "accelerate"])
+def test_forced_and_suppressed_tokens_are_those_of_the_recipe(engine: str, tmp_path: Path) -> None:
+    checkpoint = save_moonshine(tmp_path / "moonshine")
+    letters = dict(enumerate("abcdefghijklmnopqrstuvwxyz", 4))
+    for number in (4, 25):
+        texts = written(checkpoint, tmp_path / f"run-{number}", engine, forced_bos_token_id=number)
+        assert {text[0] for text in texts} == {letters[number]}
+    all_but_f = [number for number in range(40) if letters.get(number) != "f"]
+    texts = written(checkpoint, tmp_path / "run", engine, suppress_tokens=all_but_f)
+    assert {character for text in texts for character in text} == {"f"}
+
+
+@pytest.mark.parametrize("engine", ["trainer", "accelerate"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_whisper_goes_on_from_forced_tokens(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`generate` gives back only what comes after them."""
+    checkpoint = save_whisper(tmp_path / "whisper")
+    read: list[list[int]] = []
+    forward = WhisperDecoder.forward
+
+    def note(decoder: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        read.append(input_ids[0].tolist())
+        return forward(decoder, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(WhisperDecoder, "forward", note)
+    written(checkpoint, tmp_path / "run", engine, forced_decoder_ids=[[1, 5], [2, 7]])
+    start = transformers.WhisperConfig.from_pretrained(checkpoint).decoder_start_token_id
+    assert [start, 5, 7] in read
 
 
 def test_adapters_on_a_decoder_write_too(tmp_path: Path) -> None:
