@@ -15,6 +15,7 @@ import typer
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
 from hf_finetune.launch import launch
 from hf_finetune.processes import follow_launcher, is_first_process, is_heard, signal_of, stop_on_signals
+from hf_finetune.secrecy import HidingFormatter, hide_secrets
 
 __all__ = ["app", "main"]
 
@@ -204,7 +205,9 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a defect of ours, 2 the user can fix it, 128 + n a signal."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(HidingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
     follow_launcher()
     sys.exit(_run_and_explain(_give_resume_a_value(sys.argv[1:])))
@@ -230,8 +233,8 @@ def _run_and_explain(words: Sequence[str]) -> int:
         stopped = Interrupted(signal_of(stop))
         print_error(stopped)
         return stopped.exit_code
-    except Exception:
-        traceback.print_exc()
+    except Exception:  # whatever is left is a defect of ours, and its traceback is what we need to mend it
+        typer.echo(hide_secrets(traceback.format_exc()), err=True, nl=False)
         typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)
         return HfFinetuneError.exit_code
     return 0

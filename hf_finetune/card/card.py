@@ -16,8 +16,8 @@ from hf_finetune.card.metadata import build_metadata
 from hf_finetune.card.picture import draw_charts
 from hf_finetune.report.classes import build_confusion
 from hf_finetune.report.record import RunRecord, read_run
-from hf_finetune.report.redact import hide_secrets
 from hf_finetune.report.training import build_charts
+from hf_finetune.secrecy import hide_secrets
 
 __all__ = ["render_card", "write_card"]
 

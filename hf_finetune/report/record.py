@@ -10,8 +10,8 @@ from typing import Any
 
 from hf_finetune.errors import RunFolderError
 from hf_finetune.formatting import as_finite
-from hf_finetune.report.redact import hide_secrets
 from hf_finetune.run_folder import RunFolder
+from hf_finetune.secrecy import hide_secrets
 
 __all__ = ["RunRecord", "checkpoint_names", "read_run"]
 

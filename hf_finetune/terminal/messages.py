@@ -18,6 +18,7 @@ from hf_finetune.formatting import (
     is_score,
 )
 from hf_finetune.run_folder import RunFolder
+from hf_finetune.secrecy import hide_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +73,7 @@ def print_error(error: HfFinetuneError, *, console: Console | None = None) -> No
 
     out = console if console is not None else SteadyConsole(stderr=True, highlight=False)
     is_stop = isinstance(error, Interrupted)
-    lines = [printable(line, out) for line in str(error).splitlines()] or [type(error).__name__]
+    lines = [printable(line, out) for line in hide_secrets(str(error)).splitlines()] or [type(error).__name__]
     # a line of its own for each of several problems, so that an editor finds file:line:column at its start
     text = "\n".join(lines if len(lines) == 1 else ["", *lines])
     out.print(Text.assemble(("" if is_stop else "error: ", "bold red"), text), soft_wrap=True)

@@ -23,10 +23,10 @@ from hf_finetune.report.classes import build_confusion, score_labels
 from hf_finetune.report.curves import Curve, build_curves, smooth, thin
 from hf_finetune.report.mistakes import build_mistakes
 from hf_finetune.report.record import RunRecord
-from hf_finetune.report.redact import hide_secrets
 from hf_finetune.report.regression import build_residuals
 from hf_finetune.report.sections import build_scores
 from hf_finetune.report.training import build_evaluations
+from hf_finetune.secrecy import hide_secrets
 
 
 def record(**parts) -> RunRecord:
