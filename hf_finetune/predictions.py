@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from hf_finetune.tasks.base import Space, Task
+from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.values import Space
 
 __all__ = ["PredictionWriter", "write_worst"]
 

@@ -18,7 +18,8 @@ from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.errors import DataError
-from hf_finetune.tasks.base import Preparation, Space, Targets, Task
+from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.values import Preparation, Space, Targets
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe

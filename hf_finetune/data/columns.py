@@ -8,8 +8,9 @@ import datasets
 
 from hf_finetune.data.load import offer
 from hf_finetune.errors import DataError
-from hf_finetune.tasks.base import Role, Task
+from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import describe_feature
+from hf_finetune.tasks.values import Role
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe

@@ -14,7 +14,7 @@ from datasets.fingerprint import Hasher
 
 from hf_finetune.data.prepare import cache_folder
 from hf_finetune.data.rows import RawRows
-from hf_finetune.tasks.base import Transform
+from hf_finetune.tasks.values import Transform
 
 __all__ = ["KeptInputs", "keep_inputs"]
 

@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 from datasets.fingerprint import Hasher
 
-from hf_finetune.tasks.base import Preparation
+from hf_finetune.tasks.values import Preparation
 
 __all__ = ["PreparedSplit", "cache_folder", "forget", "prepare_split"]
 

@@ -10,7 +10,8 @@ from hf_finetune.augment import Chain, build_augment
 from hf_finetune.augment.sounds import RandomClip
 from hf_finetune.data.kept import keep_inputs
 from hf_finetune.data.rows import RawRows, Rows
-from hf_finetune.tasks.base import Row, Task
+from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.values import Row
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from hf_finetune.data.prepare import PreparedSplit
-from hf_finetune.tasks.base import Preparation, Row, Targets, Tensors, Transform
+from hf_finetune.tasks.values import Preparation, Row, Targets, Tensors, Transform
 
 __all__ = ["Augment", "RawRows", "Rows"]
 

@@ -14,7 +14,8 @@ from hf_finetune.errors import ModelError
 from hf_finetune.model.adapters import add_adapters
 from hf_finetune.pretrained import load_config, reading_checkpoint
 from hf_finetune.recipe import Recipe
-from hf_finetune.tasks.base import Space, Task
+from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.values import Space
 
 __all__ = ["build_model"]
 

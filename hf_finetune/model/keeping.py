@@ -13,7 +13,8 @@ from torch import nn
 from hf_finetune.model.adapters import merge_adapters, prune_ranks
 from hf_finetune.model.build import build_model
 from hf_finetune.recipe import Recipe
-from hf_finetune.tasks.base import Space, Task
+from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.values import Space
 
 __all__ = ["load_model", "save_model"]
 

@@ -33,8 +33,8 @@ import soxr
 
 from hf_finetune.errors import ModelError
 from hf_finetune.hub_access import reading_hub
-from hf_finetune.tasks.base import Fetch, Preparation, Row
 from hf_finetune.tasks.files import find_file, hash_content, tell_problem
+from hf_finetune.tasks.values import Fetch, Preparation, Row
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe

@@ -23,9 +23,10 @@ from hf_finetune.tasks.audio_inputs import (
     pad_rows,
 )
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
-from hf_finetune.tasks.base import TASKS, Forward, Preparation, Role, Row, Space, Transform
+from hf_finetune.tasks.base import TASKS
 from hf_finetune.tasks.classification import ClassificationTask, rank_label
 from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
+from hf_finetune.tasks.values import Forward, Preparation, Role, Row, Space, Transform
 
 if TYPE_CHECKING:
     from PIL import Image

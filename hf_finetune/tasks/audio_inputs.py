@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_finetune.tasks.base import Row
+from hf_finetune.tasks.values import Row
 
 __all__ = ["AudioTransform", "WindowTransform", "find_window", "forward_windows", "pad_rows"]
 

@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from hf_finetune.recipe import NamedSpec
-from hf_finetune.tasks.base import Arrays, Space, Targets, Task
+from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import label_kind
-from hf_finetune.tasks.labels import LabelSpace, build_targets
+from hf_finetune.tasks.label_columns import build_targets
+from hf_finetune.tasks.labels import LabelSpace
+from hf_finetune.tasks.values import Arrays, Space, Targets
 
 if TYPE_CHECKING:
     import pyarrow as pa

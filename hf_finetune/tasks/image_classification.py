@@ -9,10 +9,11 @@ from PIL import Image
 
 from hf_finetune.errors import ModelError
 from hf_finetune.hub_access import reading_hub
-from hf_finetune.tasks.base import TASKS, Preparation, Role, Row, Transform
+from hf_finetune.tasks.base import TASKS
 from hf_finetune.tasks.classification import ClassificationTask, rank_label
 from hf_finetune.tasks.image_transform import ImageTransform
 from hf_finetune.tasks.images import build_image_preparation, rank_image
+from hf_finetune.tasks.values import Preparation, Role, Row, Transform
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hf_finetune.tasks.base import Row
 from hf_finetune.tasks.resize import SUPPORT, Geometry, resize_and_crop
+from hf_finetune.tasks.values import Row
 
 __all__ = ["ImageTransform"]
 

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
-from hf_finetune.tasks.base import Fetch, Preparation, Row
 from hf_finetune.tasks.files import find_file, hash_content, tell_problem
+from hf_finetune.tasks.values import Fetch, Preparation, Row
 
 __all__ = ["RAW_PIXELS", "build_image_preparation", "decode_image", "rank_image", "read_images", "to_rgb"]
 

@@ -18,9 +18,10 @@ from hf_finetune.tasks.audio import (
     rank_audio,
 )
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
-from hf_finetune.tasks.base import Arrays, Preparation, Role, Row, Space, Task, Transform
+from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import label_kind
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, collate_speech
+from hf_finetune.tasks.values import Arrays, Preparation, Role, Row, Space, Transform
 
 if TYPE_CHECKING:
     import torch

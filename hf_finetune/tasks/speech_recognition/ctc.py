@@ -14,7 +14,6 @@ from torch import nn
 from hf_finetune.errors import DataError, ModelError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.pretrained import reading_checkpoint
-from hf_finetune.tasks.base import Arrays, Decode, Targets
 from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.frames import count_frames
@@ -27,6 +26,7 @@ from hf_finetune.tasks.speech_recognition.transcripts import (
     read_transcripts,
 )
 from hf_finetune.tasks.speech_recognition.vocabulary import build_tokenizer, split_units
+from hf_finetune.tasks.values import Arrays, Decode, Targets
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,12 +13,12 @@ from torch import nn
 from hf_finetune.errors import ModelError, RecipeError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.recipe import NamedSpec
-from hf_finetune.tasks.base import Arrays, Decode, Row, Space, Targets, Transform
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.generation import set_generation
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, shift_right
 from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
 from hf_finetune.tasks.speech_recognition.transcripts import TextTargets, build_cleaner, read_transcripts
+from hf_finetune.tasks.values import Arrays, Decode, Row, Space, Targets, Transform
 
 if TYPE_CHECKING:
     import pyarrow as pa

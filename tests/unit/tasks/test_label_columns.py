@@ -8,7 +8,7 @@ import torch
 from datasets import ClassLabel, List, Value
 
 from hf_finetune.errors import DataError
-from hf_finetune.tasks.labels import build_targets
+from hf_finetune.tasks.label_columns import build_targets
 
 TEXT = Value("string")
 CLASSES = ClassLabel(names=["cat", "dog", "owl"])
