@@ -14,7 +14,14 @@ import typer
 
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
 from hf_finetune.launch import launch
-from hf_finetune.processes import follow_launcher, is_first_process, is_heard, signal_of, stop_on_signals
+from hf_finetune.processes import (
+    disconnect,
+    follow_launcher,
+    is_first_process,
+    is_heard,
+    signal_of,
+    stop_on_signals,
+)
 from hf_finetune.secrecy import HidingFormatter, hide_secrets
 
 __all__ = ["app", "main"]
@@ -210,7 +217,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
     follow_launcher()
-    sys.exit(_run_and_explain(_give_resume_a_value(sys.argv[1:])))
+    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]))
+    disconnect(code)
+    sys.exit(code)
 
 
 def _run_and_explain(words: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from hf_finetune.errors import UserError
 __all__ = [
     "ASKED",
     "REPEAT_S",
+    "disconnect",
     "follow_launcher",
     "is_first_process",
     "is_heard",
@@ -63,6 +65,26 @@ def require_world_size(num_processes: int) -> None:
             todo="Use `hf-finetune run RECIPE --processes N`; or, without a GPU, ACCELERATE_USE_CPU=1 with "
             "`accelerate launch --multi_gpu --num_processes N -m hf_finetune run RECIPE`.",
         )
+
+
+def disconnect(exit_code: int) -> None:
+    """End the connection between the processes, if there is one, before Python is taken down.
+
+    Gloo's threads would otherwise end with the interpreter, and now and then abort a process that had done
+    its work. After an error NCCL is left alone: it might wait for processes that will not come.
+
+    Args:
+        exit_code: What this process is about to exit with.
+
+    Source: pytorch issue 190489, "terminate called without an active exception".
+    """
+    if "torch" not in sys.modules:
+        return
+    from torch import distributed
+
+    is_connected = distributed.is_available() and distributed.is_initialized()
+    if is_connected and (exit_code == 0 or distributed.get_backend() == "gloo"):
+        distributed.destroy_process_group()
 
 
 def follow_launcher() -> None:
