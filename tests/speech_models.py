@@ -96,7 +96,7 @@ def save_whisper(folder: Path, *, timestamps: bool = False) -> Path:
     config = transformers.WhisperConfig.from_pretrained(folder)
     if timestamps:
         tokenizer = transformers.WhisperTokenizer.from_pretrained(folder)
-        tokenizer.add_tokens([f"<|{i * 0.02:.2f}|>" for i in range(1501)])
+        tokenizer.add_tokens([f"<|{i * 0.02:.2f}|>" for i in range(101)])  # a window is 2 s
         tokenizer.save_pretrained(folder)
         config.vocab_size = len(tokenizer)
     model = transformers.WhisperForConditionalGeneration(config)

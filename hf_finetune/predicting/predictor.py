@@ -46,7 +46,7 @@ class Predictor:
             trained.folder, trained.recipe, task, self.space, trust_remote_code=trust_remote_code
         )
         self.model = model.eval().to(self.device)
-        self.preparation = task.build_preparation(inputs.feature, inputs.folders, processor=processor)
+        self.preparation = task.build_predict_preparation(inputs.feature, inputs.folders, processor=processor)
         self.transform, self.collate = task.build_eval_transform(processor), task.build_collate(self.space)
         self.reduce, self.decode = task.build_predict_reduce(self.space), task.build_decode(self.space)
         self.forward = task.build_forward()
@@ -62,9 +62,11 @@ class Predictor:
         if good:
             readable = [values[i] for i in good]
             rows = self.preparation.read(table.take(good), lambda at: [readable[i] for i in at])
-            arrays = self._run(rows)
-            for row, i in enumerate(good):
-                answers[i] = self.task.say({name: value[row] for name, value in arrays.items()}, self.space)
+            for part in self.task.split_batch(rows):
+                arrays = self._run([rows[i] for i in part])
+                for at, i in enumerate(part):
+                    said = {name: value[at] for name, value in arrays.items()}
+                    answers[good[i]] = self.task.say(said, self.space)
         return answers
 
     def _run(self, rows: list[Any]) -> dict[str, np.ndarray]:

@@ -194,6 +194,16 @@ class Task(ABC):
     def build_reduce(self, space: Space) -> Any:
         """Return the engine's `reduce`: outputs of the model -> what metrics and predictions need."""
 
+    def build_predict_preparation(
+        self, feature: Any, folders: Sequence[str], *, processor: Any
+    ) -> Preparation:
+        """Return `build_preparation` for files that are predicted, where there is no target to fit."""
+        return self.build_preparation(feature, folders, processor=processor)
+
+    def split_batch(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Return which of the rows that are predicted go through the model together: all of them."""
+        return [list(range(len(rows)))]
+
     def build_predict_reduce(self, space: Space) -> Any:
         """Return the same for `predict`, which may be told more than metrics need, such as timestamps."""
         return self.build_reduce(space)

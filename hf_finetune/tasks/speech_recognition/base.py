@@ -17,6 +17,7 @@ from hf_finetune.tasks.audio import (
     load_feature_extractor,
     rank_audio,
 )
+from hf_finetune.tasks.audio_inputs import find_window
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import label_kind
@@ -95,12 +96,18 @@ class SpeechTask(Task):
 
     def build_preparation(self, feature: Any, folders: Sequence[str], *, processor: Any) -> Preparation:
         """Decode every clip once, at the sampling rate of the model."""
-        # what Whisper hears ends after 30 seconds; the rest of a longer clip would be lost without a word
-        heard = getattr(self.extractor, "n_samples", None)
-        longest = heard / self.extractor.sampling_rate if heard else self.options.max_seconds
+        return self._prepare_up_to(self.window_seconds or self.options.max_seconds, folders)
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Return what the model hears at once; None for one that takes clips of any length."""
+        # Whisper's 30 seconds; the rest of a longer clip would be lost without a word
+        return find_window(self.extractor)
+
+    def _prepare_up_to(self, seconds: float, folders: Sequence[str]) -> Preparation:
         limits = ClipLimits(
             min_seconds=self.options.min_seconds,
-            max_seconds=min(self.options.max_seconds, longest),
+            max_seconds=min(self.options.max_seconds, seconds),
             allow_silence=self.options.allow_silence,
         )
         return build_audio_preparation(folders, sampling_rate=self.extractor.sampling_rate, limits=limits)

@@ -25,21 +25,25 @@ class SpeechTransform(AudioTransform):
     Args:
         extractor: Of the checkpoint.
         has_mask: Whether the model wants to know; None leaves it to the extractor.
+        keeps_all: Whether a clip that is longer than what the model hears at once is not cut.
     """
 
-    def __init__(self, extractor: Any, *, has_mask: bool | None = None) -> None:
+    def __init__(self, extractor: Any, *, has_mask: bool | None = None, keeps_all: bool = False) -> None:
         # said to each call: from its own attribute Whisper's would make a mask of samples, not of frames
         self.has_mask = has_mask or getattr(extractor, "return_attention_mask", None)
+        self.keeps_all = keeps_all
         super().__init__(extractor)
         self.key = self.key and f"{self.key}-{self.has_mask}"
 
     def extract(self, clip: np.ndarray) -> dict[str, torch.Tensor]:
         """Return "input_values" [N] or "input_features" of one clip, and "attention_mask"."""
+        is_long = self.keeps_all and self.full_length is not None and len(clip) > self.full_length
         found = self.extractor(
             clip,
             sampling_rate=self.extractor.sampling_rate,
             return_tensors="np",
             return_attention_mask=self.has_mask,
+            **({"truncation": False, "padding": "longest"} if is_long else {}),
         )
         return {name: torch.from_numpy(np.asarray(value[0])) for name, value in found.items()}
 

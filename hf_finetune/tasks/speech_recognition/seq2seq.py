@@ -18,7 +18,7 @@ from hf_finetune.tasks.speech_recognition.generation import set_generation
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, shift_right
 from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
 from hf_finetune.tasks.speech_recognition.transcripts import TextTargets, build_cleaner, read_transcripts
-from hf_finetune.tasks.values import Arrays, Decode, Row, Space, Targets, Transform
+from hf_finetune.tasks.values import Arrays, Decode, Preparation, Row, Space, Targets, Transform
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
 __all__ = ["Seq2SeqRecognition"]
+
+START_OF_TIME = "<|0.00|>"
+"""Whisper's token for the time at which a window starts; a vocabulary has it together with all others."""
 
 
 class Seq2SeqRecognition(SpeechTask):
@@ -152,8 +155,30 @@ class Seq2SeqRecognition(SpeechTask):
 
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns clips into features; SpecAugment must know where a clip ends."""
+        return self._build_transform(keeps_all=False)
+
+    def build_eval_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
+        """Return the same for evaluation and `predict`: a long clip is heard window by window."""
+        return self._build_transform(keeps_all=True)
+
+    def _build_transform(self, *, keeps_all: bool) -> Transform:
         has_mask = self.config.model_type == "whisper" and self.config.apply_spec_augment
-        return SpeechTransform(self.extractor, has_mask=has_mask or None)
+        return SpeechTransform(self.extractor, has_mask=has_mask or None, keeps_all=keeps_all)
+
+    def build_predict_preparation(
+        self, feature: Any, folders: Sequence[str], *, processor: Any
+    ) -> Preparation:
+        """Take longer clips than the model hears at once, where it can say at which second a window ends."""
+        if START_OF_TIME in self.tokenizer.get_vocab():
+            return self._prepare_up_to(self.options.max_seconds, folders)
+        return super().build_predict_preparation(feature, folders, processor=processor)
+
+    def split_batch(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Return the clips that the model hears at once, and each longer one alone."""
+        most = (self.window_seconds or float("inf")) * self.extractor.sampling_rate
+        long = [i for i, row in enumerate(rows) if len(row["audio"]) > most]
+        short = [i for i in range(len(rows)) if i not in long]
+        return [part for part in (short, *([i] for i in long)) if part]
 
     def build_collate(
         self, space: Any
@@ -174,8 +199,19 @@ class Seq2SeqRecognition(SpeechTask):
         return partial(_write, {}) if self.is_writing else lambda model, inputs, outputs: {}
 
     def build_predict_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
-        """Return what lets the model write, and say when, where the recipe wants that."""
-        return partial(_write, {"return_timestamps": True} if self.options.timestamps else {})
+        """Return what lets the model write, and say when, where the recipe wants that or a clip is long.
+
+        Source: transformers' `WhisperForConditionalGeneration.generate` goes through a long clip by itself,
+        from the time where one window's last words ended to the next.
+        """
+        most = getattr(self.extractor, "nb_max_frames", None)
+
+        def reduce(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
+            is_long = most is not None and inputs["input_features"].shape[-1] > most
+            is_timed = is_long or self.options.timestamps
+            return _write({"return_timestamps": True} if is_timed else {}, model, inputs, outputs)
+
+        return reduce
 
     def build_decode(self, space: Any) -> Decode:
         """Return what turns tokens into text, those written and those of the transcript."""

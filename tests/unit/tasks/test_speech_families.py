@@ -219,12 +219,46 @@ def test_predict_by_ctc_says_when_each_word_is_said(tmp_path: Path) -> None:
 def test_predict_by_a_decoder(tmp_path: Path) -> None:
     checkpoint = save_whisper(tmp_path / "checkpoint", timestamps=True)
     result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", "task.timestamps=true"))
-    files = write_clips(tmp_path, 0.5, 1.25, 3.5)
-    found = answers(result.folder.path, files, tmp_path / "out.jsonl")
-    assert [Path(answer["file"]).stem for answer in found] == ["0.5", "1.25"]  # 3.5 s are more than it hears
-    for answer in found:
+    for answer in answers(result.folder.path, write_clips(tmp_path, 0.5, 1.25), tmp_path / "out.jsonl"):
         assert isinstance(answer["text"], str)
         assert all(0 <= piece["start"] <= piece["end"] <= 30 for piece in answer["pieces"]), answer
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_predict_hears_all_of_a_long_clip(timestamps: bool, tmp_path: Path) -> None:
+    """A window of this model is 2 s; what it says of one clip depends on no other."""
+    checkpoint = save_whisper(tmp_path / "checkpoint", timestamps=True)
+    number = transformers.WhisperTokenizer.from_pretrained(checkpoint).convert_tokens_to_ids
+    # letters, and times in the first half of a window: random weights would end their text at once
+    others = [
+        number("Ġ"),
+        *range(number("'"), number("<|0.00|>")),
+        *range(number("<|1.00|>"), number("<|2.00|>") + 1),
+    ]
+    words = [f"task.timestamps={timestamps}", f"task.generation={{suppress_tokens: {others}}}"]
+    result = run(recipe_of("seq2seq", checkpoint, tmp_path / "run", *words))
+    files = write_clips(tmp_path, 0.5, 7.5, 1.25, 3.5)
+    found = answers(result.folder.path, files, tmp_path / "out.jsonl")
+    assert [Path(answer["file"]).stem for answer in found] == ["0.5", "7.5", "1.25", "3.5"]
+    for file, answer in zip(files, found, strict=True):
+        assert answers(result.folder.path, [file], tmp_path / f"{file.stem}.jsonl") == [answer]
+        assert "<|" not in answer["text"]
+    processor = transformers.AutoProcessor.from_pretrained(result.folder.best)
+    model = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(result.folder.best)
+    clip, rate = soundfile.read(files[1], dtype="float32")
+    inputs = processor(clip, sampling_rate=rate, return_tensors="pt", truncation=False, padding="longest")
+    assert inputs["input_features"].shape[-1] == 750
+    tokens = model.generate(**inputs, return_timestamps=True)[0]
+    assert found[1]["text"] == processor.decode(tokens, skip_special_tokens=True).strip()
+    alone = processor(clip[: 2 * rate], sampling_rate=rate, return_tensors="pt")
+    start = processor.decode(model.generate(**alone, return_timestamps=True)[0], skip_special_tokens=True)
+    assert len(found[1]["text"]) > len(start.strip()), "more is written than of the first window"
+
+
+def test_a_decoder_that_knows_no_times_hears_no_long_clip(tmp_path: Path) -> None:
+    result = run(recipe_of("seq2seq", save_whisper(tmp_path / "checkpoint"), tmp_path / "run"))
+    found = answers(result.folder.path, write_clips(tmp_path, 1.25, 3.5), tmp_path / "out.jsonl")
+    assert [Path(answer["file"]).stem for answer in found] == ["1.25"]
 
 
 @pytest.mark.parametrize(
