@@ -67,6 +67,8 @@ APPLIED = {
 REFUSED = {
     "fingerprint": "the data are not those the checkpoint was trained on",
     "global batch": "the position within the epoch and the schedule count in updates of that many rows",
+    "rows of a round": "dataloader_drop_last leaves out what does not fill one, so other rows",
+    "num_processes": "with average_tokens_across_devices: false a gradient is a mean over that many",
     "task*": "the checkpoint's model was made for the other task",
     "model*": "the checkpoint holds the weights of the other model",
     "data*": "the data are not those the checkpoint was trained on",
@@ -112,7 +114,7 @@ def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> di
         fingerprint: Of the data.
     """
     wanted = recipe.model_dump(mode="json", exclude={"training"})
-    arguments = {key: value for key, value in args.to_dict().items() if "token" not in key}
+    arguments = {key: value for key, value in args.to_dict().items() if not key.endswith("_token")}
     return {
         "recipe": wanted | {"training": arguments},
         "fingerprint": fingerprint,
@@ -149,8 +151,16 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         else:
             changes.append(_judge(key, *values))
     counts = old["num_processes"], new["num_processes"]
+    rounds = [_rows_of_a_round(stamp) for stamp in (old, new)]
+    if is_same_batch and now["training.dataloader_drop_last"] and rounds[0] != rounds[1]:
+        changes.append(_judge("rows of a round", *rounds))
     if is_same_batch and counts[0] != counts[1]:
-        changes.append(_apply("num_processes", *counts, f"an update still sees the same {batches[0]} rows"))
+        if now["training.average_tokens_across_devices"]:
+            changes.append(
+                _apply("num_processes", *counts, f"an update still sees the same {batches[0]} rows")
+            )
+        else:
+            changes.append(_judge("num_processes", *counts))
     return changes
 
 
@@ -194,6 +204,9 @@ def _judge(key: str, old: Any, new: Any) -> Change:
 
 def _global_batch(stamp: Mapping[str, Any]) -> int:
     """Rows of one update, over all processes."""
-    training = stamp["recipe"]["training"]
-    per_device, windows = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
-    return int(per_device) * int(windows) * int(stamp["num_processes"])
+    return _rows_of_a_round(stamp) * int(stamp["recipe"]["training"]["gradient_accumulation_steps"])
+
+
+def _rows_of_a_round(stamp: Mapping[str, Any]) -> int:
+    """Rows that all processes take at once."""
+    return int(stamp["recipe"]["training"]["per_device_train_batch_size"]) * int(stamp["num_processes"])

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, TrainerState, TrainingArguments, set_s
 from transformers.trainer_utils import enable_full_determinism
 
 from hf_finetune.engines.checkpoint import load_state
-from hf_finetune.engines.ingredients import Batch
+from hf_finetune.engines.ingredients import Batch, Filler
 
 __all__ = [
     "build_accelerator",
@@ -108,7 +108,7 @@ def count_operations(batch: Batch, model: nn.Module, num_parameters: int) -> int
     Source: transformers 5.23, `Trainer.floating_point_ops`, which counts the parameters on every micro-batch.
     """
     inputs = batch.get(getattr(model, "main_input_name", "input_ids"))
-    return 0 if inputs is None else 6 * inputs.numel() * num_parameters
+    return 0 if inputs is None or isinstance(batch, Filler) else 6 * inputs.numel() * num_parameters
 
 
 def count_input_tokens(batch: Batch, model: nn.Module, processor: Any, args: TrainingArguments) -> int:
@@ -128,7 +128,7 @@ def count_input_tokens(batch: Batch, model: nn.Module, processor: Any, args: Tra
             count = int(batch["attention_mask"].sum())
         elif padding is not None:
             count = int((inputs != padding).sum())
-    return int(sum_over_processes(count, args))
+    return int(sum_over_processes(0 if isinstance(batch, Filler) else count, args))
 
 
 def empty_cache(state: TrainerState, args: TrainingArguments) -> None:

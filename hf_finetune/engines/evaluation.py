@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 from transformers.trainer_utils import speed_metrics
 
-from hf_finetune.engines.ingredients import Batch, Ingredients
+from hf_finetune.engines.ingredients import Batch, Filler, Ingredients
 from hf_finetune.engines.loaders import build_eval_loader, build_train_loader
 from hf_finetune.engines.randomness import isolated
 from hf_finetune.engines.tickets import deal
@@ -78,7 +78,7 @@ def evaluate(
             labels = inputs.pop("labels")
             with _precision(model, args):
                 outputs = model(**inputs) if parts.forward is None else parts.forward(model, inputs)
-            if len(deal(in_round, args.process_index, args.world_size)) > 0:
+            if not isinstance(batch, Filler):
                 num_targets += count_targets([{"labels": labels}])
                 loss = parts.loss(outputs, labels, inputs=inputs, num_items_in_batch=1)
                 loss_sum += loss.detach().double()
@@ -130,7 +130,8 @@ def name_eval_sets(datasets: Any, prefix: str) -> dict[str, Any]:
 
 def count_targets(window: list[Batch]) -> torch.Tensor:
     """Return the number of labels other than -100 in this process' micro-batches, as int64 of shape []."""
-    return torch.stack([(batch["labels"] != IGNORED).sum() for batch in window]).sum()
+    counts = [(batch["labels"] != IGNORED).sum() for batch in window if not isinstance(batch, Filler)]
+    return torch.stack(counts).sum() if counts else torch.zeros((), dtype=torch.int64)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -12,10 +12,14 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainingArguments
 
-__all__ = ["Batch", "Guard", "Ingredients", "Loss", "Metrics", "Reduce"]
+__all__ = ["Batch", "Filler", "Guard", "Ingredients", "Loss", "Metrics", "Reduce"]
 
 Batch = dict[str, torch.Tensor]
 """Model inputs by name and, under "labels", the targets. Every tensor has B rows."""
+
+
+class Filler(Batch):
+    """A micro-batch of a process that has no row of the round: it is calculated, and counts nothing."""
 
 
 class Loss(Protocol):

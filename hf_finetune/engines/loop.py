@@ -27,7 +27,7 @@ from hf_finetune.engines.arguments import require_arguments
 from hf_finetune.engines.bookkeeping import Plan, settle_arguments
 from hf_finetune.engines.calendar import Calendar
 from hf_finetune.engines.evaluation import count_targets, to_device
-from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.engines.ingredients import Filler, Ingredients
 from hf_finetune.engines.loaders import build_train_loader
 from hf_finetune.optim import build_optimizer, build_scheduler, current_rate, is_metric_driven, set_mode
 
@@ -125,6 +125,8 @@ def _train(parts: Ingredients, args: TrainingArguments, resume_from: Path | None
                         )  # []
                         if args.average_tokens_across_devices:
                             loss = loss * accelerator.num_processes  # the exchange averages; we want the sum
+                        if isinstance(batch, Filler):
+                            loss = loss * 0  # no row was left for this process; the exchange needs all
                         accelerator.backward(loss)
                     losses.append(loss.detach())
                     calendar.count(batch, losses[-1])

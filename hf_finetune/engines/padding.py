@@ -33,8 +33,8 @@ def measure_padding(parts: Ingredients, args: TrainingArguments) -> float | None
     full = getattr(dataset, "full_length", None)
     seed = args.seed if args.data_seed is None else args.data_seed
     num_filled = num_places = 0
-    for rows in plan_training(parts, args, seed)(0):
-        own = [min(lengths[row], full) if full else lengths[row] for row in rows]
+    for share in plan_training(parts, args, seed)(0):
+        own = [min(lengths[row], full) if full else lengths[row] for row in share.rows]
         num_filled += sum(own)
         num_places += len(own) * (full or max(own))
     return 1 - num_filled / num_places if num_places else None

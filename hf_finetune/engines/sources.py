@@ -8,12 +8,13 @@ reaches persistent workers, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import Any
 
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from hf_finetune.engines.ingredients import Batch
+from hf_finetune.engines.ingredients import Batch, Filler
 from hf_finetune.engines.randomness import isolated, mix_seed
 from hf_finetune.engines.tickets import Ticket, deal
 from hf_finetune.errors import DataError
@@ -38,18 +39,19 @@ class RowSource(Dataset[Any]):
             set_epoch(self.dataset, ticket.epoch)
         with isolated(mix_seed(self.seed, ticket.epoch, ticket.number, self.process)):
             if hasattr(self.dataset, "__getitems__"):
-                rows = self.dataset.__getitems__(list(ticket.rows))
+                rows = self.dataset.__getitems__(list(ticket.share.rows))
             else:
-                rows = [self.dataset[row] for row in ticket.rows]
-            return self.collate(rows)
+                rows = [self.dataset[row] for row in ticket.share.rows]
+            batch = self.collate(rows)
+        return Filler(batch) if ticket.share.is_filler else batch
 
 
 class StreamSource(Dataset[Any]):
     """Make the micro-batch of a ticket from a stream, which can only be read forwards.
 
-    A stream is one long epoch: pass follows pass, with `set_epoch(pass)` before each, until training stops. A
-    pass may end with a smaller round; no window of gradients is ever left over. Resuming reads the stream
-    again up to the ticket asked for.
+    A stream is one long epoch: pass follows pass without a gap, with `set_epoch(pass)` before each, until
+    training stops. So every round is full, and an update sees the same rows on any number of processes.
+    Resuming reads the stream again up to the ticket asked for.
     """
 
     def __init__(
@@ -58,7 +60,6 @@ class StreamSource(Dataset[Any]):
         self.dataset, self.collate, self.seed = dataset, collate, seed
         self.process, self.num_processes = args.process_index, args.world_size
         self.round_size = args.train_batch_size * args.world_size
-        self.drop_last = args.dataloader_drop_last
         self.rounds: Iterator[list[Any]] | None = None
         self.next_number = 0
 
@@ -76,24 +77,21 @@ class StreamSource(Dataset[Any]):
             return self.collate([rows[i] for i in share])
 
     def _read(self) -> Iterator[list[Any]]:
-        """Yield round after round, pass after pass."""
-        for pass_number in range(2**62):
+        """Yield round after round."""
+        rows = self._rows()
+        for number in count():
+            with isolated(mix_seed(self.seed, number, -1)):
+                chunk = list(islice(rows, self.round_size))
+            yield chunk
+
+    def _rows(self) -> Iterator[Any]:
+        for pass_number in count():
             set_epoch(self.dataset, pass_number)
-            rows, held, num_rounds = iter(self.dataset), None, 0
-            while True:
-                with isolated(mix_seed(self.seed, pass_number, num_rounds, -1)):
-                    chunk = [row for _, row in zip(range(self.round_size), rows, strict=False)]
-                if len(chunk) < self.round_size:
-                    break
-                if held is not None:
-                    yield held
-                held, num_rounds = chunk, num_rounds + 1
-            # `held` waits one round, so that a leftover too small for all processes can join it
-            if chunk and not self.drop_last and (len(chunk) >= self.num_processes or held is None):
-                yield from ([held, chunk] if held is not None else [chunk])
-            elif held is not None:
-                yield held if self.drop_last else held + chunk
-            else:
+            is_empty = True
+            for row in self.dataset:
+                is_empty = False
+                yield row
+            if is_empty:
                 raise DataError("the training stream has no rows", todo="Look at data.path and its splits.")
 
 

@@ -5,7 +5,9 @@
     ticket              one process' share of a round: (epoch, number of the round, row indices)
 
 Everything is a function of (seed, epoch), on every process alike. The last round is dealt out evenly, so
-every row is seen exactly once per epoch, whatever the number of processes.
+every row is seen exactly once per epoch, and an update sees the same rows on any number of processes, as long
+as W * B * G is the same. Where the last round has no row for a process, that one gets a filler: a row of
+another process that counts nothing, because all have to take part in the exchange of gradients.
 
 W processes, B rows in a micro-batch, G micro-batches in a window.
 """
@@ -26,16 +28,24 @@ from hf_finetune.errors import DataError
 
 __all__ = ["Plan", "Ticket", "Tickets", "count_lengths", "deal", "plan_evaluation", "plan_training"]
 
-Plan = Callable[[int], list[Sequence[int]]]
-"""epoch -> the rows of each micro-batch of this process."""
+
+class Share(NamedTuple):
+    """The rows of a micro-batch of one process; with `is_filler` they stand in and do not count."""
+
+    rows: tuple[int, ...] = ()
+    is_filler: bool = False
+
+
+Plan = Callable[[int], list[Share]]
+"""epoch -> the micro-batches of this process."""
 
 
 class Ticket(NamedTuple):
-    """Which micro-batch to make: the `number`-th of `epoch`, of these `rows` (empty for a stream)."""
+    """Which micro-batch to make: the `number`-th of `epoch`, of this `share` (without rows for a stream)."""
 
     epoch: int
     number: int
-    rows: tuple[int, ...]
+    share: Share
 
 
 def deal(num_rows: int, process: int, num_processes: int) -> range:
@@ -75,14 +85,14 @@ class Tickets(BatchSampler):
             wait_before_fork()
 
     def rows_of(self, epoch: int, number: int) -> tuple[int, ...]:
-        """Return the row indices of one ticket; empty for a stream."""
-        rows = self.plan(epoch)
-        return tuple(rows[number]) if number < len(rows) else ()
+        """Return the row indices of one ticket; empty for a stream and a filler."""
+        shares = self.plan(epoch)
+        return shares[number].rows if number < len(shares) and not shares[number].is_filler else ()
 
     def __iter__(self) -> Iterator[Any]:
-        rows = self.plan(self.epoch)
-        for number in range(self.num_tickets):
-            yield Ticket(self.epoch, number, tuple(rows[number]) if rows else ())
+        shares = self.plan(self.epoch) or [Share()] * self.num_tickets
+        for number, share in enumerate(shares):
+            yield Ticket(self.epoch, number, share)
 
     def __len__(self) -> int:
         return self.num_tickets
@@ -97,62 +107,72 @@ def plan_training(parts: Ingredients, args: TrainingArguments, seed: int) -> Pla
     dataset: Any = parts.train_dataset
     process, num_processes = args.process_index, args.world_size
     round_size = args.train_batch_size * num_processes
-    strategy = args.train_sampling_strategy
+    strategy, drop_last = args.train_sampling_strategy, args.dataloader_drop_last
+    # without the sum over devices each divides by its own targets, and so must have some
+    can_fill = args.average_tokens_across_devices or num_processes == 1
     lengths = count_lengths(parts, args) if strategy in ("group_by_length", "batch_rebalance") else []
 
-    def balanced(epoch: int) -> list[Sequence[int]]:
+    def balanced(epoch: int) -> list[Share]:
+        size = round_size * args.gradient_accumulation_steps
+        num_left = len(dataset) % size
+        # with fewer rows than micro-batches the sampler would take some twice
+        is_short = 0 < num_left < num_processes * args.gradient_accumulation_steps and can_fill
         sampler = BatchRebalanceSampler(
             lengths=lengths,
-            effective_batch_size=round_size * args.gradient_accumulation_steps,
+            effective_batch_size=size,
             dp_size=num_processes,
             grad_accum=args.gradient_accumulation_steps,
             seed=seed,
             rank=process,
-            drop_last=args.dataloader_drop_last,
+            drop_last=drop_last or is_short,
         )
         sampler.set_epoch(epoch)
-        return list(sampler)
+        left = shuffled(epoch)[-num_left:] if is_short and not drop_last else []
+        return [Share(tuple(rows)) for rows in sampler] + [share(rows) for rows in _cut(left, num_processes)]
 
-    def in_rounds(epoch: int) -> list[Sequence[int]]:
-        generator = torch.Generator().manual_seed(seed + epoch)
+    def in_rounds(epoch: int) -> list[Share]:
         if strategy == "sequential":
             order: Sequence[int] = range(len(dataset))
         elif strategy == "group_by_length":
             window = round_size * args.gradient_accumulation_steps
+            generator = torch.Generator().manual_seed(seed + epoch)
             order = get_length_grouped_indices(lengths, window, generator=generator)
         else:
-            order = torch.randperm(len(dataset), generator=generator).tolist()
-        rounds = _rounds(order, round_size, num_processes, drop_last=args.dataloader_drop_last)
-        return [[rows[i] for i in deal(len(rows), process, num_processes)] for rows in rounds]
+            order = shuffled(epoch)
+        rounds = _cut(order, round_size)
+        if drop_last:
+            rounds = [rows for rows in rounds if len(rows) == round_size]
+        elif not can_fill and len(rounds) > 1 and len(rounds[-1]) < num_processes:
+            rounds[-2:] = [[*rounds[-2], *rounds[-1]]]
+        return [share(rows) for rows in rounds]
+
+    def shuffled(epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed + epoch)
+        order: list[int] = torch.randperm(len(dataset), generator=generator).tolist()
+        return order
+
+    def share(rows: Sequence[int]) -> Share:
+        return _share(rows, process, num_processes)
 
     if 0 < len(dataset) < num_processes:
         raise DataError(f"{len(dataset)} training rows are too few for {num_processes} processes")
     return balanced if strategy == "batch_rebalance" else in_rounds
 
 
-def plan_evaluation(num_rows: int, args: TrainingArguments) -> list[Sequence[int]]:
-    """Return the rows of each evaluation micro-batch of this process, in the data set's order.
-
-    A process whose share of the last round is empty gets the first row of that round instead; `evaluate`
-    knows and leaves it out.
-    """
-    process, num_processes = args.process_index, args.world_size
-    rounds = _rounds(range(num_rows), args.eval_batch_size * num_processes, 1, drop_last=False)
-    shares: list[Sequence[int]] = []
-    for rows in rounds:
-        shares.append([rows[i] for i in deal(len(rows), process, num_processes)] or [rows[0]])
-    return shares
+def plan_evaluation(num_rows: int, args: TrainingArguments) -> list[Share]:
+    """Return the evaluation micro-batches of this process, in the data set's order."""
+    rounds = _cut(range(num_rows), args.eval_batch_size * args.world_size)
+    return [_share(rows, args.process_index, args.world_size) for rows in rounds]
 
 
-def _rounds(rows: Sequence[int], size: int, num_processes: int, *, drop_last: bool) -> list[Sequence[int]]:
-    """Cut the rows of an epoch into rounds; each has a row for every process."""
-    rounds = [rows[start : start + size] for start in range(0, len(rows), size)]
-    if rounds and len(rounds[-1]) < size and drop_last:
-        rounds.pop()
-    elif len(rounds) > 1 and len(rounds[-1]) < num_processes:
-        leftover = rounds.pop()
-        rounds[-1] = [*rounds[-1], *leftover]
-    return rounds
+def _cut(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _share(rows: Sequence[int], process: int, num_processes: int) -> Share:
+    """Deal out a round; a process without a row takes part with the first one, which is counted elsewhere."""
+    own = tuple(rows[i] for i in deal(len(rows), process, num_processes))
+    return Share(own) if own else Share((rows[0],), is_filler=True)
 
 
 def count_lengths(parts: Ingredients, args: TrainingArguments) -> list[int]:

@@ -375,7 +375,7 @@ def _sounds() -> list[Cell]:
     return [
         Cell(name, name, {**even, "train_sampling_strategy": "random"}, stop=4),
         Cell(f"{name}-grouped-w2", name, {**even, **grouped, "dataloader_num_workers": 2}, stop=6),
-        Cell(f"{name}-lora-best", name, {**PER_EPOCH, **BEST, "num_train_epochs": 2}, stop=14, lora=True),
+        Cell(f"{name}-lora-best", name, {**PER_EPOCH, **BEST, "num_train_epochs": 2}, stop=17, lora=True),
         Cell(f"{name}-whisper", f"{name}-whisper", {**even, **grouped}, stop=4),
     ]
 
@@ -389,11 +389,11 @@ def _recognition() -> list[Cell]:
     return [
         Cell("ctc", "ctc", {**by_wer, **accumulate}, stop=4),
         Cell("ctc-grouped-w2", "ctc", {**by_wer, **accumulate, **grouped}, stop=6),
-        Cell("ctc-lora-best", "ctc", {**best, "load_best_model_at_end": True}, stop=9, lora=True),
+        Cell("ctc-lora-best", "ctc", {**best, "load_best_model_at_end": True}, stop=10, lora=True),
         Cell("ctc-bf16", "ctc", {**by_wer, **accumulate, "bf16": True}, stop=4),
         Cell("seq2seq", "seq2seq", {**by_wer, **accumulate}, stop=4),
         Cell("seq2seq-grouped-w2", "seq2seq", {**by_wer, **accumulate, **grouped}, stop=6),
-        Cell("seq2seq-best", "seq2seq", {**best, "load_best_model_at_end": True}, stop=9),
+        Cell("seq2seq-best", "seq2seq", {**best, "load_best_model_at_end": True}, stop=10),
         Cell("seq2seq-bf16", "seq2seq", {**by_wer, **accumulate, "bf16": True}, stop=4),
     ]
 

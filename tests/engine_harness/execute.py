@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from engine_harness import compare
 from engine_harness.cells import BATCH, Cell
-from engine_harness.recipes import RECIPES, build_from_recipe
+from engine_harness.recipes import RECIPES, build_from_recipe, write_pretrained
 from engine_harness.tasks import TASKS, Rows, Stream, Task
 from hf_finetune.engines import ENGINES, checkpoint
 from hf_finetune.engines.ingredients import Ingredients
@@ -130,6 +130,7 @@ def execute(cell: Cell, engine: str, root: Path, label: str, resume: str | None 
             live.mkdir(parents=True)
         else:
             shutil.copytree(root / f"snapshot-{resume}", live)
+        write_pretrained(cell, root)
     barrier()
     trace = Trace()
     parts = build_parts(cell, live)

@@ -18,8 +18,8 @@ from hf_finetune.runner import prepare
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 
 RECIPES: dict[str, list[str]] = {
-    # whatever draws is on: SpecAugment, dropout, layer drop, crops, augmentation from other rows; 13 rounds
-    # an epoch and a short one, and long clips in windows at evaluation
+    # whatever draws is on: SpecAugment, dropout, layer drop, crops, augmentation from other rows; and long
+    # clips in windows at evaluation
     "audio-classification": [
         "data.splits={train: 'train[3:]', eval: 'validation[1:]'}",
         "data.augment=[{name: add_noise, p: 0.7}, {name: mix_clips, p: 0.5}, time_mask, speed]",
@@ -55,6 +55,11 @@ RECIPES: dict[str, list[str]] = {
 FILES = {"ctc": "automatic-speech-recognition-ctc", "seq2seq": "automatic-speech-recognition-seq2seq"}
 """Smoke recipes; of the others audio-classification."""
 
+BATCH = 6
+"""Rows of a round on 1, 2 or 3 processes: 17 or 10 rounds an epoch, the last one of 1 or 5 rows."""
+
+PRETRAINED = "pretrained"
+
 LORA_BASES = {"audio-classification": "wav2vec2", "ctc": "Wav2Vec2"}
 
 ADAPTERS = [
@@ -63,22 +68,26 @@ ADAPTERS = [
 ]
 
 
+def write_pretrained(cell: Cell, root: Path) -> None:
+    """Write what the adapters of a cell are put on; for one process, before the others go on."""
+    if cell.lora and cell.task in RECIPES and not (root / PRETRAINED).exists():
+        write = save_ctc if cell.task == "ctc" else write_checkpoint
+        write(root / PRETRAINED, LORA_BASES[cell.task])
+
+
 def build_from_recipe(cell: Cell, folder: Path, defaults: dict[str, Any], **overrides: Any) -> Ingredients:
     """Return fresh ingredients of such a cell; `defaults` and `overrides` are of TrainingArguments."""
-    batch = 7 // int(os.environ.get("WORLD_SIZE", "1"))
     training = {
         **defaults,
         "gradient_accumulation_steps": 1,
         "max_steps": -1,
-        "per_device_train_batch_size": batch,
+        "per_device_train_batch_size": BATCH // int(os.environ.get("WORLD_SIZE", "1")),
         **cell.args,
         **overrides,
         "output_dir": str(folder),
     }
     words = list(RECIPES[cell.task])
     if cell.lora:
-        pretrained = folder.parent / f"pretrained-{os.environ.get('RANK', '0')}"
-        write = save_ctc if cell.task == "ctc" else write_checkpoint
-        words += [*ADAPTERS, f"model.checkpoint={write(pretrained, LORA_BASES[cell.task])}"]
+        words += [*ADAPTERS, f"model.checkpoint={folder.parent / PRETRAINED}"]
     words += [f"training.{name}={json.dumps(value)}" for name, value in training.items()]
     return prepare(load_recipe(SMOKE / f"{FILES.get(cell.task, 'audio-classification')}.yaml", words)).parts

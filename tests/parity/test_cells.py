@@ -37,18 +37,7 @@ DEFAULT = {
 }
 """The cells of the default suite, one of everything; the others are slow."""
 
-ONE_PROCESS_ONLY = {
-    "audio-classification-lora-best",
-    "ctc-lora-best",
-    "ctc-bf16",
-    "seq2seq-grouped-w2",
-    "seq2seq-best",
-    "seq2seq-bf16",
-}
-"""Where they stop and what they are loaded from is laid out for one process."""
-
-ON_TWO_PROCESSES = [name for name in CELLS if name not in ONE_PROCESS_ONLY]
-IN_CI = [name for name in ON_TWO_PROCESSES if not CELLS[name].is_slow]
+IN_CI = [name for name in CELLS if not CELLS[name].is_slow]
 
 
 def marked(name: str) -> object:
@@ -67,7 +56,7 @@ def test_one_process(cell: Cell, tmp_path: Path) -> None:
         pytest.param(["speech-spec-augment"], 7, id="one"),
         pytest.param(IN_CI, 60, id="those-that-differ-in-kind", marks=pytest.mark.slow),
         pytest.param(
-            [name for name in ON_TWO_PROCESSES if name not in IN_CI],
+            [name for name in CELLS if name not in IN_CI],
             90,
             id="the-rest",
             marks=pytest.mark.slow,

@@ -1,9 +1,14 @@
 import copy
+from pathlib import Path
 
 import pytest
+from transformers import TrainingArguments
 
 from hf_finetune.errors import CheckpointError
-from hf_finetune.resume import compare_stamps, require_same_run
+from hf_finetune.recipe import load_recipe
+from hf_finetune.resume import build_stamp, compare_stamps, require_same_run
+
+SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 
 STAMP = {
     "recipe": {
@@ -24,6 +29,8 @@ STAMP = {
             "metric_for_best_model": "accuracy",
             "output_dir": "runs/a",
             "bf16": False,
+            "dataloader_drop_last": False,
+            "average_tokens_across_devices": True,
         },
     },
     "fingerprint": "abc",
@@ -90,6 +97,14 @@ def test_refused_with_the_reason_and_the_way_on(values, key):
     assert "--overwrite" in text
 
 
+def test_a_stamp_knows_every_argument_but_the_secrets():
+    recipe = load_recipe(SMOKE / "image-classification.yaml", [])
+    stamp = build_stamp(recipe, TrainingArguments(hub_token="none"), "abc")
+    known = stamp["recipe"]["training"].keys()
+    assert {"average_tokens_across_devices", "include_num_input_tokens_seen"} <= known
+    assert not any(key.endswith("_token") for key in known)
+
+
 def test_every_refused_key_is_named_at_once():
     with pytest.raises(CheckpointError) as caught:
         require_same_run(STAMP, changed(recipe__training__seed=1, recipe__training__optim="sgd"), where="c")
@@ -103,6 +118,28 @@ def test_the_same_rows_per_update_on_two_processes_are_the_same_run():
     )
     assert any(note.startswith("num_processes: 1 -> 2, applied") for note in notes)
     assert all("the same 16 rows" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("training", "change", "key"),
+    [
+        ({"average_tokens_across_devices": False}, {"per_device_train_batch_size": 4}, "num_processes"),
+        ({"dataloader_drop_last": True}, {"gradient_accumulation_steps": 1}, "rows of a round"),
+    ],
+)
+def test_another_number_of_processes_is_refused_where_it_would_show(training, change, key):
+    old, new = copy.deepcopy(STAMP), changed(num_processes=2)
+    old["recipe"]["training"] |= training
+    new["recipe"]["training"] |= training | change
+    with pytest.raises(CheckpointError, match=f"\n  {key}: .* refused: "):
+        require_same_run(old, new, where="c")
+
+
+def test_dropping_the_last_rows_goes_with_another_number_of_processes():
+    old = changed(recipe__training__dataloader_drop_last=True)
+    new = copy.deepcopy(old) | {"num_processes": 2}
+    new["recipe"]["training"]["per_device_train_batch_size"] = 4
+    assert any(note.startswith("num_processes: 1 -> 2") for note in require_same_run(old, new, where="c"))
 
 
 def test_no_difference_is_ignored():

@@ -15,7 +15,7 @@ from engine_harness.tasks import Rows
 from hf_finetune.engines.loaders import build_train_loader
 from hf_finetune.engines.tickets import plan_evaluation, plan_training
 
-STRATEGIES = ["random", "sequential", "group_by_length"]
+STRATEGIES = ["random", "sequential", "group_by_length", "batch_rebalance"]
 
 
 def arguments(num_processes: int, process: int, **given: Any) -> Any:
@@ -26,6 +26,7 @@ def arguments(num_processes: int, process: int, **given: Any) -> Any:
         "dataloader_drop_last": False,
         "train_sampling_strategy": "random",
         "length_column_name": "length",
+        "average_tokens_across_devices": True,
     }
     return SimpleNamespace(world_size=num_processes, process_index=process, **{**usual, **given})
 
@@ -37,53 +38,68 @@ def rows(number: int) -> Any:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("number", [1, 7, 8, 9, 31, 32, 33, 35])
-@pytest.mark.parametrize("num_processes", [1, 2, 3])
-def test_every_row_once(strategy: str, number: int, num_processes: int) -> None:
-    if number < num_processes:
-        return
-    plans = [
-        plan_training(rows(number), arguments(num_processes, process, train_sampling_strategy=strategy), 42)
-        for process in range(num_processes)
-    ]
-    for epoch in range(3):
-        shares = [plan(epoch) for plan in plans]
-        assert len({len(share) for share in shares}) == 1
-        assert all(len(batch) > 0 for share in shares for batch in share)
-        seen = [row for share in shares for batch in share for row in batch]
-        assert sorted(seen) == list(range(number))
+@pytest.mark.parametrize("number", [4, 7, 12, 13, 14, 23, 24, 25, 26, 27, 35, 37])
+@pytest.mark.parametrize("accumulation", [1, 2, 3])
+def test_an_update_sees_the_same_rows_on_any_number_of_processes(
+    strategy: str, number: int, accumulation: int
+) -> None:
+    """12 rows an update on 1, 2, 3 and 4 processes, each row once an epoch, as many micro-batches on all."""
+
+    def updates(num_processes: int, accumulation: int) -> list[list[int]]:
+        given = {
+            "train_batch_size": 12 // num_processes // accumulation,
+            "gradient_accumulation_steps": accumulation,
+            "train_sampling_strategy": strategy,
+        }
+        plans = [
+            plan_training(rows(number), arguments(num_processes, process, **given), 42)(1)
+            for process in range(num_processes)
+        ]
+        rounds = list(zip(*plans, strict=True))
+        windows = [rounds[start : start + accumulation] for start in range(0, len(rounds), accumulation)]
+        return [
+            sorted(row for shares in window for share in shares if not share.is_filler for row in share.rows)
+            for window in windows
+        ]
+
+    alone = updates(1, 1)
+    assert len(alone) == -(-number // 12)
+    assert sorted(row for update in alone for row in update) == list(range(number))
+    for num_processes in (1, 2, 3, 4):
+        if 12 % (num_processes * accumulation) == 0:
+            assert updates(num_processes, accumulation) == alone
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_same_rows_an_update_on_any_number_of_processes(strategy: str) -> None:
-    def updates(num_processes: int) -> list[set[int]]:
-        found: list[set[int]] = []
-        for process in range(num_processes):
-            given = {"train_batch_size": 12 // num_processes, "train_sampling_strategy": strategy}
-            share = plan_training(rows(64), arguments(num_processes, process, **given), 42)(1)
-            for number, batch in enumerate(share):
-                if process == 0:
-                    found.append(set())
-                found[number] |= set(batch)
-        return found
+def test_a_process_without_a_row_takes_part_with_one_that_does_not_count() -> None:
+    last = [plan_training(rows(13), arguments(3, process), 42)(0)[-1] for process in range(3)]
+    counted = [share.rows for share in last if not share.is_filler]
+    assert [share.is_filler for share in last] == [True, True, False]
+    assert [share.rows for share in last] == counted * 3
 
-    assert updates(1) == updates(2) == updates(3)
+
+@pytest.mark.parametrize("strategy", STRATEGIES[:3])
+def test_where_each_process_divides_by_its_own_targets_each_has_some(strategy: str) -> None:
+    given = {"train_sampling_strategy": strategy, "average_tokens_across_devices": False}
+    plans = [plan_training(rows(13), arguments(3, process, **given), 42)(0) for process in range(3)]
+    assert not any(share.is_filler for plan in plans for share in plan)
+    assert sorted(row for plan in plans for share in plan for row in share.rows) == list(range(13))
 
 
 def test_drop_last_drops_what_does_not_fill_a_round() -> None:
     plan = plan_training(rows(35), arguments(2, 1, dataloader_drop_last=True), 42)
-    assert [len(batch) for batch in plan(0)] == [4, 4, 4, 4]
+    assert [len(share.rows) for share in plan(0)] == [4, 4, 4, 4]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 8, 9, 17])
 def test_an_evaluation_takes_the_rows_in_order(number: int) -> None:
     shares = [plan_evaluation(number, arguments(2, process)) for process in range(2)]
     assert len(shares[0]) == len(shares[1]) == -(-number // 8)
-    assert {row for share in shares for batch in share for row in batch} == set(range(number))
+    counted = [share for plan in zip(*shares, strict=True) for share in plan if not share.is_filler]
+    assert [row for share in counted for row in share.rows] == list(range(number))
 
 
 def test_an_order_is_the_plain_trainers_on_one_process() -> None:
-    order = [row for batch in plan_training(rows(33), arguments(1, 0), 42)(2) for row in batch]
+    order = [row for share in plan_training(rows(33), arguments(1, 0), 42)(2) for row in share.rows]
     assert order == torch.randperm(33, generator=torch.Generator().manual_seed(44)).tolist()
 
 
