@@ -49,7 +49,7 @@ class Predictor:
         self.preparation = task.build_predict_preparation(inputs.feature, inputs.folders, processor=processor)
         self.transform, self.collate = task.build_eval_transform(processor), task.build_collate(self.space)
         self.reduce, self.decode = task.build_predict_reduce(self.space), task.build_decode(self.space)
-        self.forward = task.build_forward()
+        self.forward = task.build_predict_forward()
 
     def answer(self, values: Sequence[Any]) -> list[Answer]:
         """Return what there is to say about each value; a string says why there is nothing to say."""

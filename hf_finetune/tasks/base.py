@@ -200,6 +200,10 @@ class Task(ABC):
         """Return `build_preparation` for files that are predicted, where there is no target to fit."""
         return self.build_preparation(feature, folders, processor=processor)
 
+    def build_predict_forward(self) -> Forward | None:
+        """Return `build_forward` for files that are predicted, which may be long."""
+        return self.build_forward()
+
     def split_batch(self, rows: Sequence[Row]) -> list[list[int]]:
         """Return which of the rows that are predicted go through the model together: all of them."""
         return [list(range(len(rows)))]

@@ -34,6 +34,9 @@ __all__ = ["SpeechTask", "rank_text"]
 
 USUAL_NAMES = ("text", "sentence", "transcription", "transcript", "normalized_text", "raw_transcription")
 
+LONG_S = 30.0
+"""A longer file is predicted alone, by a model that takes clips of any length."""
+
 
 def rank_text(name: str, feature: Any, sample: Any) -> int | None:
     """Say how likely a column holds the transcripts: by its name, then any text."""
@@ -103,6 +106,13 @@ class SpeechTask(Task):
         """Return what the model hears at once; None for one that takes clips of any length."""
         # Whisper's 30 seconds; the rest of a longer clip would be lost without a word
         return find_window(self.extractor)
+
+    def split_batch(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Return the clips of usual lengths, and each longer one alone: it goes by windows."""
+        most = (self.window_seconds or LONG_S) * self.extractor.sampling_rate
+        long = [i for i, row in enumerate(rows) if len(row["audio"]) > most]
+        short = [i for i in range(len(rows)) if i not in long]
+        return [part for part in (short, *([i] for i in long)) if part]
 
     def _prepare_up_to(self, seconds: float, folders: Sequence[str]) -> Preparation:
         limits = ClipLimits(

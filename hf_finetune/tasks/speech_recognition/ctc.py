@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.frames import count_frames
 from hf_finetune.tasks.speech_recognition.inputs import IGNORED
+from hf_finetune.tasks.speech_recognition.long_waves import forward_long_waves
 from hf_finetune.tasks.speech_recognition.spaces import CtcSpace
 from hf_finetune.tasks.speech_recognition.transcripts import (
     TextTargets,
@@ -26,7 +28,7 @@ from hf_finetune.tasks.speech_recognition.transcripts import (
     read_transcripts,
 )
 from hf_finetune.tasks.speech_recognition.vocabulary import build_tokenizer, split_units
-from hf_finetune.tasks.values import Arrays, Decode, Targets
+from hf_finetune.tasks.values import Arrays, Decode, Forward, Targets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -186,6 +188,13 @@ class CtcRecognition(SpeechTask):
                 parameter.requires_grad_(id(parameter) in trained)
         is_wanted = self.options.freeze_feature_encoder
         freeze_feature_encoder(model, recipe, is_wanted=is_wanted, from_scratch=from_scratch)
+
+    def build_predict_forward(self) -> Forward | None:
+        """Let models of waves hear a long file window by window."""
+        is_wave = self.extractor.model_input_names[0] == "input_values"
+        if not is_wave or getattr(self.config, "add_adapter", False):
+            return super().build_predict_forward()
+        return partial(forward_long_waves, sampling_rate=self.extractor.sampling_rate)
 
     def build_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
         """Return what takes the best token of each frame: "prediction" [B, T], -100 past a clip's end."""

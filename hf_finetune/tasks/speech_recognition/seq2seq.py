@@ -173,13 +173,6 @@ class Seq2SeqRecognition(SpeechTask):
             return self._prepare_up_to(self.options.max_seconds, folders)
         return super().build_predict_preparation(feature, folders, processor=processor)
 
-    def split_batch(self, rows: Sequence[Row]) -> list[list[int]]:
-        """Return the clips that the model hears at once, and each longer one alone."""
-        most = (self.window_seconds or float("inf")) * self.extractor.sampling_rate
-        long = [i for i, row in enumerate(rows) if len(row["audio"]) > most]
-        short = [i for i in range(len(rows)) if i not in long]
-        return [part for part in (short, *([i] for i in long)) if part]
-
     def build_collate(
         self, space: Any
     ) -> Callable[[Sequence[Mapping[str, torch.Tensor]]], dict[str, torch.Tensor]]:

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 import transformers
-from speech_models import CTC, SEQ2SEQ, SMOKE, save_mms, save_moonshine, save_whisper
+from speech_models import CTC, SEQ2SEQ, SMOKE, save_ctc, save_mms, save_moonshine, save_whisper
 from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 from hf_finetune.errors import UserError
@@ -22,6 +22,7 @@ from hf_finetune.recipe import load_recipe
 from hf_finetune.runner import check, prepare, run
 from hf_finetune.tasks.speech_recognition.frames import count_frames
 from hf_finetune.tasks.speech_recognition.inputs import shift_right
+from hf_finetune.tasks.speech_recognition.long_waves import forward_long_waves
 
 QUICK = [
     "model.from_scratch=false",
@@ -208,12 +209,34 @@ def answers(run_folder: Path, files: list[Path], output: Path) -> list[dict[str,
 def test_predict_by_ctc_says_when_each_word_is_said(tmp_path: Path) -> None:
     checkpoint = CTC["wav2vec2-layer-norm"](tmp_path / "checkpoint")
     result = run(recipe_of("ctc", checkpoint, tmp_path / "run"))
-    for answer in answers(result.folder.path, write_clips(tmp_path, 0.5, 1.25), tmp_path / "out.jsonl"):
+    for answer in answers(result.folder.path, write_clips(tmp_path, 0.5, 61.5, 1.25), tmp_path / "out.jsonl"):
         assert " ".join(word["word"] for word in answer["words"]) == answer["text"]
         seconds = float(Path(answer["file"]).stem)
         times = [time for word in answer["words"] for time in (word["start"], word["end"])]
         assert times == sorted(times)
         assert all(0 <= time <= seconds for time in times)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 30.0, 30.013, 55.0, 71.234])
+def test_windows_of_a_long_wave_have_the_frames_of_all_of_it(seconds: float, tmp_path: Path) -> None:
+    """A model without attention hears no further than a window's context: its frames are the same."""
+    folder = save_ctc(
+        tmp_path, "Wav2Vec2", num_hidden_layers=0, feat_extract_norm="layer", mask_time_prob=0.0
+    )
+    model = transformers.AutoModelForCTC.from_pretrained(folder).eval()
+    wave = torch.from_numpy(
+        np.random.default_rng(0).standard_normal((1, round(seconds * 16_000)), np.float32)
+    )
+    inputs = {"input_values": wave, "attention_mask": torch.ones_like(wave, dtype=torch.long)}
+    lengths = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: lengths.append(kwargs["input_values"].shape[1]), with_kwargs=True
+    )
+    with torch.no_grad():
+        found = forward_long_waves(model, inputs, sampling_rate=16_000).logits
+        assert max(lengths) <= 30.1 * 16_000
+        assert (len(lengths) > 1) == (seconds > 30.02)
+        torch.testing.assert_close(found, model(**inputs).logits)
 
 
 def test_predict_by_a_decoder(tmp_path: Path) -> None:
