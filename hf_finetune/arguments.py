@@ -10,6 +10,7 @@ import transformers
 from transformers import TrainingArguments
 
 from hf_finetune.errors import RecipeError
+from hf_finetune.formatting import first_words
 from hf_finetune.metrics import MetricSet
 from hf_finetune.recipe import Recipe, own_defaults
 
@@ -75,9 +76,10 @@ def build_arguments(
     try:
         made: TrainingArguments = arguments(**training)
         return made
-    except (TypeError, ValueError) as error:
+    # a package it needs is not there, a file it names is not there
+    except (TypeError, ValueError, ImportError, OSError, NotImplementedError) as error:
         raise RecipeError(
-            f"training: {error}", where=recipe.where("training"), todo="Change these values."
+            f"training: {first_words(error)}", where=recipe.where("training"), todo="Change these values."
         ) from None
 
 

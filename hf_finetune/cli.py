@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Fine-tune Hugging Face checkpoints from one recipe.",
+    invoke_without_command=True,
 )
 
 RecipePath = Annotated[
@@ -40,7 +40,7 @@ RecipePath = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.learning_rate=3e-5."),
+    typer.Argument(metavar="KEY=VALUE", help="Overrides, such as training.learning_rate=3e-5."),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")]
 Source = Annotated[
@@ -60,6 +60,18 @@ AllowPickle = Annotated[
     bool,
     typer.Option("--allow-pickle", help="Read tensors out of a pickle where there are no safetensors."),
 ]
+
+
+@app.callback()
+def start(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Fine-tune Hugging Face checkpoints from one recipe."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"hf-finetune {version_of('hf-finetune')}")
+        raise typer.Exit()
 
 
 @app.command()
@@ -119,7 +131,8 @@ def check(
         _quiet_libraries()
         for line in check_recipe(loaded, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle):
             typer.echo(line)
-    typer.echo(f"{recipe}: nothing wrong found")
+    looked_at = " in what it says; names, model and data were not looked at" if schema_only else ""
+    typer.echo(f"{recipe}: nothing wrong found{looked_at}")
 
 
 @app.command()

@@ -1,21 +1,25 @@
-"""Numbers as people read them, and nested settings as flat ones, for terminal, report and trackers."""
+"""Numbers and names as people read them, and nested settings as flat ones."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = [
     "MISSING",
     "as_finite",
     "as_float",
+    "first_words",
     "flatten_keys",
     "format_duration",
     "format_name",
     "format_number",
     "format_rate",
     "is_score",
+    "offer",
 ]
 
 MISSING = "-"
@@ -138,3 +142,25 @@ def flatten_keys(section: Mapping[str, Any], *, separator: str = ".", prefix: st
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def offer(name: str, known: Iterable[Any], what: str = "Known") -> str:
+    """Offer the nearest of the known names, and all of them, to whoever wrote another.
+
+    Example:
+        >>> offer("los", ["loss", "f1"])
+        "Did you mean 'loss'? Known: loss, f1"
+    """
+    names = [str(item) for item in known]
+    near = difflib.get_close_matches(name, names, n=1)
+    return (f"Did you mean {near[0]!r}? " if near else "") + f"{what}: {', '.join(names) or 'none'}"
+
+
+def first_words(text: object, width: int = 200) -> str:
+    """Return the beginning of what a library says, on one line: some list all they know.
+
+    Example:
+        >>> first_words("no such type.  Known: a, b, c", 24)
+        'no such type. Known: ...'
+    """
+    return textwrap.shorten(str(text), width, placeholder=" ...")

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from hf_finetune.errors import HubError
 
-__all__ = ["find_cached_commit", "is_of_network", "is_reachable", "list_cached", "reading_hub"]
+__all__ = ["find_cached_commit", "is_of_network", "is_path", "is_reachable", "list_cached", "reading_hub"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,14 @@ def reading_hub(
         where: `file:line:column` of the id in the recipe.
 
     Raises:
-        HubError: No network and nothing in the cache; no such repository or revision; no right to read it.
+        HubError: No network and nothing in the cache; no such repository or revision; no right to read it;
+            or a path, and nothing there.
     """
     if Path(name).exists():
         yield
         return
+    if is_path(name):
+        raise HubError(f"there is nothing at {Path(name).absolute()}", where=where, todo="Check the path.")
     try:
         if is_reachable():
             yield
@@ -61,6 +64,11 @@ def reading_hub(
         if known is None:
             raise
         raise known from error
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path: no id of the Hub begins like one or has two slashes."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 @cache

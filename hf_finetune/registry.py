@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from hf_finetune.errors import UserError
+from hf_finetune.formatting import offer
 
 __all__ = ["OptionError", "Registry"]
 
@@ -76,7 +76,7 @@ class Registry(Generic[T]):
         """
         if name in self._objects:
             return self._objects[name]
-        raise UserError(f"unknown {self.kind} {name!r}", where=where, todo=_offer(name, self._objects))
+        raise UserError(f"unknown {self.kind} {name!r}", where=where, todo=offer(name, self.names()))
 
     def build(
         self,
@@ -120,7 +120,9 @@ class Registry(Generic[T]):
             for option in options:
                 if option not in known:
                     raise UserError(
-                        f"{what} has no option {option!r}", where=place(option), todo=_offer(option, known)
+                        f"{what} has no option {option!r}",
+                        where=place(option),
+                        todo=offer(option, sorted(known)),
                     )
         for option, default in known.items():
             if default is inspect.Parameter.empty and option not in options:
@@ -141,10 +143,3 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
-
-
-def _offer(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{hint}Known: {', '.join(names) or 'none'}"

@@ -17,7 +17,7 @@ from hf_finetune.tasks import Task, build_task
 
 __all__ = ["Trained", "build_trained_task", "find_trained"]
 
-HUB_ID = re.compile(r"^([\w.-]+/)?[\w.-]+(@[\w./-]+)?$")
+HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
 """Files of a repository that are not fetched: other formats of the weights, pickles, code."""
 

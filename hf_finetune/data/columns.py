@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 
-from hf_finetune.data.load import offer
 from hf_finetune.errors import DataError
+from hf_finetune.formatting import offer
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import describe_feature
 from hf_finetune.tasks.values import Role

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,13 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_finetune.data.sound_files import sounds_as_files
 from hf_finetune.errors import DataError, HubError
-from hf_finetune.hub_access import find_cached_commit, is_reachable, reading_hub
+from hf_finetune.formatting import offer
+from hf_finetune.hub_access import find_cached_commit, is_path, is_reachable, reading_hub
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["find_folders", "load_splits", "offer", "take_split"]
+__all__ = ["find_empty_folders", "find_folders", "load_splits", "take_split"]
 
 BUILDER_OF_SUFFIX = {
     ".arrow": "arrow",
@@ -62,7 +64,8 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
     except (FileNotFoundError, datasets.exceptions.DataFilesNotFoundError) as error:
         raise DataError(f"no data at {spec.path}: {error}", where=where, todo="Check the path") from error
     except ValueError as error:
-        raise DataError(f"{spec.path} cannot be loaded: {error}", where=where) from error
+        told = "there is no row in it" if "corresponds to no data" in str(error) else str(error)
+        raise DataError(f"{spec.path} cannot be loaded: {told}", where=where) from error
 
 
 def _load(recipe: Recipe, path: Path, options: dict[str, Any]) -> datasets.DatasetDict:
@@ -78,7 +81,7 @@ def _load(recipe: Recipe, path: Path, options: dict[str, Any]) -> datasets.Datas
         _refuse(recipe, ["revision"], "for local files")
         _refuse_nothing(spec.path, path, spec, where)
         return datasets.load_dataset(str(path) if path.is_dir() else spec.path, **options)
-    if _looks_local(spec.path):
+    if is_path(spec.path) or path.suffix in BUILDER_OF_SUFFIX:
         raise _not_there(path, where)
     with reading_hub("dataset", spec.path, revision=spec.revision, where=where):
         fetched = datasets.load_dataset(spec.path, revision=spec.revision, **options)
@@ -127,11 +130,23 @@ def find_folders(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(str(folder.resolve()) for folder in folders if folder.is_dir()))
 
 
-def offer(name: str, known: Any, what: str) -> str:
-    """Offer the nearest of the known names, and all of them."""
-    names = [str(item) for item in known]
-    near = difflib.get_close_matches(name, names, n=1)
-    return (f"Did you mean {near[0]!r}? " if near else "") + f"{what}: {', '.join(names)}"
+def find_empty_folders(recipe: Recipe) -> list[str]:
+    """Name the empty folders, a sentence each: `datasets` makes no class of them, and says nothing.
+
+    Args:
+        recipe: `data.path` is looked at two levels deep, as in `train/cat`.
+    """
+    root = Path(recipe.data.path).expanduser()
+    upper = _visible_folders(root) if root.is_dir() else []
+    folders = [*upper, *(lower for folder in upper for lower in _visible_folders(folder))]
+    return [f"{folder}: an empty folder" for folder in folders if not any(folder.iterdir())]
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    with os.scandir(
+        folder
+    ) as entries:  # which knows what is a folder without asking for each of a million files
+        return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def _refuse_other_revision(fetched: datasets.DatasetDict, spec: Any, where: str) -> None:
@@ -189,10 +204,6 @@ def _builder_of(path: Path, where: str) -> str:
         where=where,
         todo=f"Known suffixes: {', '.join(sorted(BUILDER_OF_SUFFIX))}; for other text files name a builder",
     )
-
-
-def _looks_local(path: str) -> bool:
-    return path.startswith((".", "/", "~")) or path.count("/") > 1 or Path(path).suffix in BUILDER_OF_SUFFIX
 
 
 def _not_there(path: Path, where: str) -> DataError:

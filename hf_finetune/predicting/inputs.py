@@ -12,8 +12,9 @@ from typing import Any
 import datasets
 
 from hf_finetune.data.columns import find_input
-from hf_finetune.data.load import find_folders, load_splits, offer, take_split
+from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.errors import DataError, UserError
+from hf_finetune.formatting import offer
 from hf_finetune.recipe import Recipe
 from hf_finetune.tasks.base import Task
 

@@ -67,7 +67,6 @@ def check_combinations(
         _schedule(get),
         _optimizer(get),
         _workers(get),
-        _sharding(get),
         _metric(get, metrics),
     ]
     findings: list[Finding] = []
@@ -142,14 +141,6 @@ def _workers(get: _Get) -> Iterator[Finding]:
         if get(f"dataloader_{name}"):
             what = "there are no worker processes (dataloader_num_workers is 0)"
             yield Finding((f"dataloader_{name}",), what, "Remove it, or write dataloader_num_workers: 2.")
-
-
-def _sharding(get: _Get) -> Iterator[Finding]:
-    if get("fsdp") and get("deepspeed"):
-        yield Finding(("fsdp",), "fsdp and deepspeed do not go together", "Choose one.")
-    if (get("fsdp") or get("deepspeed")) and get("save_only_model") and get("load_best_model_at_end"):
-        what = "with fsdp or deepspeed, the best model cannot be loaded from weights alone"
-        yield Finding(("save_only_model",), what, "Write save_only_model: false.")
 
 
 def _metric(get: _Get, metrics: Collection[str] | None) -> Iterator[Finding]:

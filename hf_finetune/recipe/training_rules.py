@@ -117,19 +117,21 @@ RENAMED: dict[str, str] = {
 _AUTH = "Run `hf auth login` or set HF_TOKEN."
 _PRECISION = "Remove it; fp16: true or bf16: true is enough."
 _COMPILE = "Remove it; torch_compile: true is the way to a faster model."
+_DEALT = "Remove it: the engines deal out the rows."
+_SHARDED = "Remove it: every process holds the whole model."
 
 REMOVED: dict[str, str] = {
     # the old name: what to do instead
     "adafactor": "Write optim: adafactor.",
-    "dispatch_batches": "Write accelerator_config: {dispatch_batches: ...}.",
+    "dispatch_batches": _DEALT,
     "evaluate_during_training": "Write eval_strategy: steps.",
     "fp16_backend": _PRECISION,
     "fp16_opt_level": _PRECISION,
-    "fsdp_min_num_params": "Write fsdp_config: {min_num_params: ...}.",
-    "fsdp_transformer_layer_cls_to_wrap": "Write fsdp_config: {transformer_layer_cls_to_wrap: [...]}.",
+    "fsdp_min_num_params": _SHARDED,
+    "fsdp_transformer_layer_cls_to_wrap": _SHARDED,
     "group_by_length": "Write train_sampling_strategy: group_by_length.",
     "half_precision_backend": _PRECISION,
-    "include_inputs_for_metrics": "Write include_for_metrics: [inputs].",
+    "include_inputs_for_metrics": "Remove it: a metric is given predictions and labels.",
     "include_tokens_per_second": "Write include_num_input_tokens_seen: all.",
     "jit_mode_eval": _COMPILE,
     "logging_dir": "Remove it; TensorBoard reads the environment variable TENSORBOARD_LOGGING_DIR.",
@@ -139,10 +141,10 @@ REMOVED: dict[str, str] = {
     "push_to_hub_model_id": "Write hub: {repo_id: owner/name}.",
     "push_to_hub_organization": "Write hub: {repo_id: organization/name}.",
     "push_to_hub_token": _AUTH,
-    "ray_scope": "Remove it; `sweep:` searches for settings.",
+    "ray_scope": "Remove it.",
     "save_safetensors": "Remove it: weights are always saved as safetensors.",
-    "sharded_ddp": "Write fsdp: true.",
-    "split_batches": "Write accelerator_config: {split_batches: ...}.",
+    "sharded_ddp": _SHARDED,
+    "split_batches": _DEALT,
     "tpu_metrics_debug": "Write debug: tpu_metrics_debug.",
     "tpu_num_cores": "Remove it: the launcher decides it.",
     "use_ipex": _COMPILE,
@@ -166,6 +168,9 @@ UNUSABLE: dict[str, tuple[str, str]] = {
     "do_eval": ("a flag of transformers' example scripts, read by nothing", "Remove it; see eval_strategy."),
     "do_predict": ("a flag of transformers' example scripts, read by nothing", "Remove it."),
     "local_rank": ("set by the launcher", "Remove it."),
+    "fsdp": ("sharded training is not supported", _SHARDED),
+    "fsdp_config": ("sharded training is not supported", _SHARDED),
+    "deepspeed": ("DeepSpeed is not supported", _SHARDED),
     "parallelism_config": ("a Python object that no recipe can hold", "Remove it."),
 }
 """Fields that exist and make no sense in a recipe."""

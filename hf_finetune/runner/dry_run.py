@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+from hf_finetune.arguments import output_folder
 from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.engines.padding import measure_padding
 from hf_finetune.environment import list_loose_revisions
 from hf_finetune.model import describe_share
 from hf_finetune.recipe import Recipe
+from hf_finetune.run_folder import RunFolder
 from hf_finetune.runner.hops import prepare
 from hf_finetune.tracking import list_trackers
 
@@ -35,6 +38,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False, allow_pickle: bool
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)
     trackers = list_trackers(recipe)
+    folder = RunFolder(Path(output_folder(recipe)))
     return [
         f"task     {recipe.task.name}, {splits.labels.describe()}",
         f"model    {recipe.model.checkpoint}: {describe_share(parts.model)}",
@@ -42,6 +46,11 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False, allow_pickle: bool
         *_tell_padding(parts),
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",
+        *(
+            [f"folder   {folder.path}: a run is in it: add --resume or --overwrite"]
+            if folder.has_run()
+            else []
+        ),
         *([f"tracking {', '.join(trackers)}"] if trackers else []),
         *(f"pin      {key}: {commit}  (today's commit)" for key, commit in list_loose_revisions(recipe)),
     ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 
 from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults, output_folder
 from hf_finetune.card import write_card
 from hf_finetune.data import Splits, build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
 from hf_finetune.engines import ENGINES
-from hf_finetune.engines.arguments import require_arguments
+from hf_finetune.engines.arguments import check_arguments
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
+from hf_finetune.errors import RecipeError, UserError
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
 from hf_finetune.model import build_model, describe_share, load_model
@@ -106,6 +108,9 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     Raises:
         UserError: Names, data, model or arguments do not fit.
     """
+    if recipe.sweep is not None:
+        place = recipe.where("sweep")
+        logger.warning("%s: sweep: this version does not search: the recipe is trained once, as it is", place)
     # 2 registries
     import_user_files(recipe)
     if trained is None:
@@ -116,7 +121,7 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     training = fill_defaults(recipe, task.training_defaults())
     args = build_arguments(recipe, training, task.arguments)
     require_world_size(args.world_size)
-    require_arguments(args, recipe.engine, has_eval_set=True)  # a missing eval split is held out
+    _require_engine_takes(args, recipe)
     if trained is None:
         require_trackers(recipe)
         require_push(recipe)
@@ -175,6 +180,16 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
         parts=parts,
         trust_remote_code=trust_remote_code,
     )
+
+
+def _require_engine_takes(args: TrainingArguments, recipe: Recipe) -> None:
+    """Refuse what the engine cannot do, each with its place in the recipe."""
+    problems = [f"training.{problem}" for problem in check_arguments(args, recipe.engine)]
+    if problems:
+        keys = [re.split(r"[^\w.]", problem)[0] for problem in problems]
+        raise RecipeError.join(
+            UserError(problem, where=recipe.where(key)) for key, problem in zip(keys, problems, strict=True)
+        )
 
 
 def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None:

@@ -32,6 +32,7 @@ import soundfile
 import soxr
 
 from hf_finetune.errors import ModelError
+from hf_finetune.formatting import first_words
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.tasks.files import find_file, hash_content, tell_problem
 from hf_finetune.tasks.values import Fetch, Preparation, Row
@@ -99,14 +100,15 @@ def load_feature_extractor(recipe: Recipe, *, trust_remote_code: bool = False) -
 
     checkpoint, revision = recipe.model.checkpoint, recipe.model.revision
     where = recipe.where("model.checkpoint")
-    todo = "Name a checkpoint for sound"
+    todo = "Name a checkpoint for sound."
     try:
         with reading_hub("model", checkpoint, revision=revision, where=where):
             extractor = AutoFeatureExtractor.from_pretrained(
                 checkpoint, revision=revision, trust_remote_code=trust_remote_code
             )
     except (ValueError, OSError) as error:
-        raise ModelError(f"{checkpoint} has no feature extractor: {error}", where=where, todo=todo) from error
+        what = f"{checkpoint} has no feature extractor: {first_words(error)}"
+        raise ModelError(what, where=where, todo=todo) from error
     if not getattr(extractor, "sampling_rate", None):
         raise ModelError(f"{checkpoint} has no sampling rate: it is not for sound", where=where, todo=todo)
     return extractor

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from hf_finetune.errors import ModelError
+from hf_finetune.formatting import first_words
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.tasks.base import TASKS
 from hf_finetune.tasks.classification import ClassificationTask, rank_label
@@ -53,9 +54,9 @@ class ImageClassification(ClassificationTask):
                 )
         except (ValueError, OSError) as error:
             raise ModelError(
-                f"{checkpoint} has no image processor: {error}",
+                f"{checkpoint} has no image processor: {first_words(error)}",
                 where=where,
-                todo="Name a checkpoint for images",
+                todo="Name a checkpoint for images.",
             ) from error
 
     def build_preparation(self, feature: Any, folders: Sequence[str], *, processor: Any) -> Preparation:

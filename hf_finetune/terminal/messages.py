@@ -75,8 +75,9 @@ def print_error(error: HfFinetuneError, *, console: Console | None = None) -> No
     is_stop = isinstance(error, Interrupted)
     lines = [printable(line, out) for line in hide_secrets(str(error)).splitlines()] or [type(error).__name__]
     # a line of its own for each of several problems, so that an editor finds file:line:column at its start
-    text = "\n".join(lines if len(lines) == 1 else ["", *lines])
-    out.print(Text.assemble(("" if is_stop else "error: ", "bold red"), text), soft_wrap=True)
+    gap = "\n" if len(lines) > 1 else " "
+    head = () if is_stop else (("error:", "bold red"), gap)
+    out.print(Text.assemble(*head, "\n".join(lines)), soft_wrap=True)
 
 
 def _part(scores: Any, *keys: str) -> Mapping[str, Any]:

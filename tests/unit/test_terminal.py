@@ -561,7 +561,7 @@ def test_the_summary_of_a_run_without_scores(tmp_path, content):
     [
         (UserError("no 'lable'", where="a/very/long/path/r.yaml:3:5", todo="Use 'label'."),
          "error: a/very/long/path/r.yaml:3:5: no 'lable'. Use 'label'.\n"),
-        (UserError("first\nsecond"), "error: \nfirst\nsecond\n"),
+        (UserError("first\nsecond"), "error:\nfirst\nsecond\n"),
         (UserError("[red]not markup[/red]\x1b[2J"), "error: [red]not markup[/red][2J\n"),
         (Interrupted(15, "runs/x/checkpoint-5"), "stopped by SIGTERM; the state is in runs/x/checkpoint-5\n"),
     ],

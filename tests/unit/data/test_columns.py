@@ -37,7 +37,7 @@ def test_a_question_names_the_candidates(save, labelled, build):
     path = save(data.cast_column("coarse_label", coarse))
     question = (
         r"recipe\.yaml:4:1: which column is the label: 'fine_label' \(5 classes\) or "
-        r"'coarse_label' \(2 classes\)\?\. Say so: data: \{columns: \{label: fine_label\}\}"
+        r"'coarse_label' \(2 classes\)\? Say so: data: \{columns: \{label: fine_label\}\}"
     )
     with pytest.raises(DataError, match=question):
         build(path)

@@ -71,7 +71,7 @@ def test_a_smallest_recipe_has_all_defaults() -> None:
     "lines",
     [
         "training: {warmup_steps: 0.1, logging_steps: 10, eval_steps: 0.5, max_steps: -1, learning_rate: 1}",
-        "training: {report_to: [tensorboard], debug: underflow_overflow, optim: sgd, fsdp: true, tf32: null}",
+        "training: {report_to: [tensorboard], debug: underflow_overflow, optim: sgd, tf32: null}",
         "training: {lr_scheduler_type: cosine_with_min_lr, lr_scheduler_kwargs: {min_lr: 1e-6}}",
         "training: {save_strategy: best, load_best_model_at_end: true}",
         "training: {eval_strategy: steps, eval_steps: 100, save_steps: 200, load_best_model_at_end: true}",
