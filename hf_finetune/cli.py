@@ -141,12 +141,19 @@ def evaluate(
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="eval or test.")] = "test",
     trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Score the best model of a run again."""
     from hf_finetune.runner import evaluate as evaluate_run
 
     _quiet_libraries()
-    scores = evaluate_run(source, split=split, overrides=overrides or (), trust_remote_code=trust_remote_code)
+    scores = evaluate_run(
+        source,
+        split=split,
+        overrides=overrides or (),
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
     typer.echo(json.dumps(scores, indent=2))
 
 
@@ -169,6 +176,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
     trust_remote_code: TrustRemoteCode = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Apply the best model of a run to files or a data set; exit code 3 when something was skipped."""
     from hf_finetune.predicting import predict as predict_inputs
@@ -184,6 +192,7 @@ def predict(
         batch_size=batch_size,
         overwrite=overwrite,
         trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
     )
     if num_skipped:
         raise typer.Exit(3)

@@ -19,7 +19,15 @@ from typing import Any, Literal
 
 from hf_finetune.errors import HubError
 
-__all__ = ["find_cached_commit", "is_of_network", "is_path", "is_reachable", "list_cached", "reading_hub"]
+__all__ = [
+    "find_cached_commit",
+    "is_of_network",
+    "is_path",
+    "is_reachable",
+    "list_cached",
+    "reading_hub",
+    "tell_code_allowed",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +109,17 @@ def _within(limit_s: float, attempt: Callable[[], str | None]) -> str | None:
         return answers.get(timeout=limit_s)
     except Empty:
         return f"no answer in {limit_s:g} s"
+
+
+def tell_code_allowed(source: str, revision: str | None) -> None:
+    """Name whose code the command line has allowed to run here, before any of it does.
+
+    Args:
+        source: Id of a repository, or a folder.
+        revision: Of the repository.
+    """
+    at = "" if Path(source).exists() else f" at revision {revision or 'main'}"
+    logger.warning("--trust-remote-code: code that comes with %s%s may run on this machine", source, at)
 
 
 def list_cached(kind: Kind) -> list[str]:

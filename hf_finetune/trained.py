@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_finetune.errors import HubError, RunFolderError
-from hf_finetune.hub_access import reading_hub
+from hf_finetune.errors import HubError, ModelError, RunFolderError
+from hf_finetune.hub_access import reading_hub, tell_code_allowed
 from hf_finetune.recipe import Recipe, load_recipe
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.tasks import Task, build_task
@@ -31,12 +31,14 @@ class Trained:
         folder: Of the best model and its processor.
         recipe: Resolved.
         scores: What `scores.json` says.
+        commit: Of the Hub's repository it was fetched from; None for a folder.
     """
 
     name: str
     folder: Path
     recipe: Recipe
     scores: Mapping[str, Any]
+    commit: str | None = None
 
     @property
     def has_adapters(self) -> bool:
@@ -56,7 +58,11 @@ def build_trained_task(trained: Trained, *, trust_remote_code: bool = False) -> 
 
 
 def find_trained(
-    source: str | Path, *, overrides: Sequence[str] = (), trust_remote_code: bool = False
+    source: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> Trained:
     """Find a finished run in a folder, or fetch one from the Hub.
 
@@ -64,22 +70,38 @@ def find_trained(
         source: A run folder; a folder with what `push` writes; or `owner/name` on the Hub, with `@revision`.
         overrides: `dotted.key=value` of the recipe.
         trust_remote_code: Fetch the code that comes with a model of the Hub, too.
+        allow_pickle: Take weights from a pickle where there are no safetensors; tensors only.
 
     Raises:
         RunFolderError: There is nothing, no run, or one that is not finished.
+        ModelError: Its weights are pickled, and that is not allowed.
         HubError: The Hub cannot be reached, does not know the repository, or no run was pushed to it.
         RecipeError: An override is wrong.
     """
     path = Path(source)
     if path.is_dir():
-        return _read_folder(path, str(source), overrides)
-    if path.exists():
+        trained = _read_folder(path, str(source), overrides)
+    elif path.exists():
         raise RunFolderError("this is a file", where=str(source), todo="Name the folder of a run.")
-    if not HUB_ID.match(str(source)):
+    elif HUB_ID.match(str(source)):
+        allowed = {"*.py": trust_remote_code, "*.bin": allow_pickle}
+        trained = _fetch(str(source), overrides, [name for name in NOT_NEEDED if not allowed.get(name)])
+    else:
         raise RunFolderError(
             "there is no such folder", where=str(source), todo="Name a run folder, or owner/name on the Hub."
         )
-    return _fetch(str(source), overrides, trust_remote_code=trust_remote_code)
+    if trust_remote_code:
+        tell_code_allowed(trained.name.partition("@")[0] if trained.commit else trained.name, trained.commit)
+        if trained.has_adapters:
+            tell_code_allowed(trained.recipe.model.checkpoint, trained.recipe.model.revision)
+    if allow_pickle:
+        return replace(trained, recipe=trained.recipe.allow_pickle())
+    if not any(trained.folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{source} has no safetensors weights",
+            todo="To read tensors out of a pickle, add --allow-pickle.",
+        )
+    return trained
 
 
 def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
@@ -97,13 +119,12 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
     raise RunFolderError("there is no finished run", where=name, todo="Train it first.")
 
 
-def _fetch(source: str, overrides: Sequence[str], *, trust_remote_code: bool) -> Trained:
+def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Trained:
     from huggingface_hub import snapshot_download
 
     repo_id, _, revision = source.partition("@")
-    left_out = [pattern for pattern in NOT_NEEDED if not (trust_remote_code and pattern == "*.py")]
     with reading_hub("model", repo_id, revision=revision or None):
-        path = Path(snapshot_download(repo_id, revision=revision or None, ignore_patterns=left_out))
+        path = Path(snapshot_download(repo_id, revision=revision or None, ignore_patterns=list(left_out)))
     folder = RunFolder(path)
     missing = [file.name for file in (folder.recipe, folder.scores) if not file.is_file()]
     if missing or not _has_model(path):
@@ -115,7 +136,7 @@ def _fetch(source: str, overrides: Sequence[str], *, trust_remote_code: bool) ->
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
     recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
     scores = json.loads(folder.scores.read_text(encoding="utf-8"))
-    return Trained(name=source, folder=path, recipe=recipe, scores=scores)
+    return Trained(name=source, folder=path, recipe=recipe, scores=scores, commit=path.name)
 
 
 def _has_model(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.errors import HubError, UserError
-from hf_finetune.hub_access import is_reachable
+from hf_finetune.hub_access import is_reachable, tell_code_allowed
 from hf_finetune.metrics.base import METRICS, SINGLE, Array, Labels, Metric
 from hf_finetune.metrics.modules import load_module
 from hf_finetune.registry import OptionError
@@ -79,6 +79,7 @@ def build_hub_metric(
         raise OptionError(f"reads must be prediction or probabilities, not {reads!r}", option="reads")
     if greater_is_better not in (True, False, None):
         raise OptionError("greater_is_better must be true or false", option="greater_is_better")
+    tell_code_allowed(path, revision)
     return HubMetric(
         _fetch(path, revision),
         path,

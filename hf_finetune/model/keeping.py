@@ -50,15 +50,17 @@ def load_model(
 
     Args:
         folder: For example `RUN/best`.
-        recipe: Names the base of adapters.
+        recipe: Names the base of adapters; says whether a pickle may be read.
         task: Says which AutoModel class.
         labels: As the model was trained with.
         trust_remote_code: Run code that comes with the checkpoint.
     """
     auto_class = getattr(transformers, task.auto_model)
     if not (folder / "adapter_config.json").is_file():
+        # None: what there is; of a pickle only tensors are read
+        safe = None if recipe.may_unpickle else True
         whole: nn.Module = auto_class.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=trust_remote_code
+            folder, use_safetensors=safe, trust_remote_code=trust_remote_code
         )
         return whole
     bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"peft": None, "freeze": ()})})

@@ -30,6 +30,7 @@ def predict(
     batch_size: int = 32,
     overwrite: bool = False,
     trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> int:
     """Write for each file or row what the model says, and how sure it is. Memory does not grow with them.
 
@@ -44,6 +45,7 @@ def predict(
         batch_size: Rows in memory at once.
         overwrite: Replace `output` when it is there.
         trust_remote_code: Run code that comes with the model.
+        allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
 
     Returns:
         The number of files or rows that could not be read; each is named on standard error.
@@ -56,7 +58,7 @@ def predict(
         predict("runs/quickstart", ["digit.png"], output=Path("answers.jsonl"))
     """
     sink = Output(output, kind=kind, overwrite=overwrite)
-    trained = find_trained(source, trust_remote_code=trust_remote_code)
+    trained = find_trained(source, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     import_user_files(trained.recipe)
     task = build_trained_task(trained, trust_remote_code=trust_remote_code)
     words = [str(word) for word in ([inputs] if isinstance(inputs, str | Path) else inputs)]

@@ -17,6 +17,7 @@ from hf_finetune.engines.arguments import check_arguments
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, UserError
+from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
 from hf_finetune.model import build_model, describe_share, load_model
@@ -114,6 +115,8 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     # 2 registries
     import_user_files(recipe)
     if trained is None:
+        if trust_remote_code:
+            tell_code_allowed(recipe.model.checkpoint, recipe.model.revision)
         task = build_task(recipe, trust_remote_code=trust_remote_code)
     else:
         task = build_trained_task(trained, trust_remote_code=trust_remote_code)

@@ -20,6 +20,7 @@ def evaluate(
     split: str = "test",
     overrides: Sequence[str] = (),
     trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> dict[str, float]:
     """Score the best model of a finished run again.
 
@@ -31,7 +32,8 @@ def evaluate(
         source: A run folder, or `owner/name` on the Hub, with `@revision`.
         split: "eval" or "test".
         overrides: `dotted.key=value` of the recipe, such as another `data.path`.
-        trust_remote_code: Run code that comes with the checkpoint or the data set.
+        trust_remote_code: Run code that comes with the model, its checkpoint or a metric of the Hub.
+        allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
 
     Returns:
         `{name: value}`.
@@ -41,7 +43,9 @@ def evaluate(
         DataError: The recipe has no such split.
         HubError: The run, its data or its checkpoint cannot be fetched.
     """
-    trained = find_trained(source, overrides=overrides, trust_remote_code=trust_remote_code)
+    trained = find_trained(
+        source, overrides=overrides, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
     if split not in ("eval", "test"):
         raise DataError(f"there is no split {split!r} to score", where=trained.name, todo="Use eval or test.")
     prepared = prepare(trained.recipe, trained=trained, trust_remote_code=trust_remote_code)

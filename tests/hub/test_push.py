@@ -157,6 +157,22 @@ def test_a_push_that_failed_is_finished_by_one_command(hub, command, tmp_path):
     assert len(repo.history("main")) == 2
 
 
+def test_a_run_without_a_finite_score_has_no_best_model_to_push(hub, command, tmp_path):
+    """Of two rows most of the ten classes have none: the area under their curves is not a number."""
+    words = ("metrics=[roc_auc]", "data.splits.eval=train[70:72]", "training.metric_for_best_model=roc_auc")
+    done = command("run", SMOKE, *words, "hub.repo_id=digits", "training.output_dir=run")
+    assert done.returncode == 2
+    told = "there is no best model to push: roc auc was never a finite number. Look at the curves"
+    for failed in (done, command("push", "run")):
+        assert failed.returncode == 2
+        assert told in " ".join(failed.stderr.split())
+        assert "Traceback" not in failed.stderr
+    repo = hub.store.repos["model", "alice/digits"]
+    assert [commit.title for commit in repo.history("main")] == ["initial commit"]
+    assert not repo.tags
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 @pytest.mark.slow
 def test_of_two_processes_the_first_alone_pushes(hub, command):
     words = ("hub.repo_id=digits", "training.output_dir=run", "training.per_device_train_batch_size=5")

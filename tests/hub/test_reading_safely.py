@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from published import save_small_deit
 from safetensors.torch import load_file
 
@@ -67,6 +68,31 @@ def test_code_of_a_repository_runs_only_when_the_command_line_says_so(hub, comma
     assert f"org/model at revision {'a' * 40} comes with code of its own" in text
     assert "add --trust-remote-code" in text
     assert not marker.exists()
+    done = command("check", *WORDS, f"model.revision={'a' * 40}", "--trust-remote-code")
+    allowed = f"--trust-remote-code: code that comes with org/model at revision {'a' * 40} may run"
+    assert allowed in " ".join(done.stderr.split())
+    assert marker.exists()
+
+
+@pytest.mark.slow
+def test_a_trained_model_in_a_pickle_is_used_only_when_the_command_line_says_so(hub, command, tmp_path):
+    assert command("run", SMOKE, "training.output_dir=run", "training.max_steps=2").returncode == 0
+    run, flat = tmp_path / "run", tmp_path / "flat"
+    first = json.loads((run / "scores.json").read_text())["test"]["loss"]
+    pickle_weights(run / "best")
+    shutil.copytree(run / "best", flat)
+    for name in ("recipe.yaml", "scores.json"):
+        shutil.copy(run / name, flat)
+    repo = hub.add_folder("model", "alice/digits", flat)
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "x.png")
+    for words in (("predict", "run", "x.png"), ("evaluate", "alice/digits")):
+        text = told(command(*words))
+        assert f"{words[1]} has no safetensors weights. To read tensors out of a pickle, add --allow" in text
+    assert command("predict", "run", "x.png", "--allow-pickle").returncode == 0
+    done = command("evaluate", "alice/digits", "--allow-pickle", "--trust-remote-code")
+    assert json.loads(done.stdout)["loss"] == first
+    # whose code would have run, had it any
+    assert f"code that comes with alice/digits at revision {repo.find('main').oid} may run" in done.stderr
 
 
 @pytest.mark.parametrize("evil", ["../../../../evil.safetensors", "/evil.safetensors"])
