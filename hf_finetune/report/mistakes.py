@@ -104,8 +104,8 @@ def _picture(content: Any, side: int) -> tuple[str, bool]:
         opened = Image.open(io.BytesIO(raw), formats=("PNG", "JPEG"))
         is_see_through = "A" in opened.getbands() or "transparency" in opened.info
         picture = opened.convert("RGBA" if is_see_through else "RGB")
-    except Exception:  # a damaged picture costs the card its picture, not the reader the report
-        return "", False
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return "", False  # a damaged picture costs the card its picture, not the reader the report
     is_small = max(picture.size) <= MAX_PIXEL_ART_SIDE
     picture.thumbnail((side, side))
     kind = "PNG" if is_small or picture.mode == "RGBA" else "JPEG"
@@ -125,8 +125,8 @@ def _sound(content: Any) -> str:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             clip, rate = file.read(MAX_SOUND_S * file.samplerate, "float32", always_2d=True), file.samplerate
         soundfile.write(buffer, clip.mean(axis=1), rate, format="FLAC", subtype="PCM_16")
-    except Exception:  # as for a damaged picture
-        return ""
+    except soundfile.SoundFileError:
+        return ""  # as for a damaged picture
     return f"data:audio/flac;base64,{_base64(buffer)}"
 
 

@@ -98,7 +98,8 @@ def build_headline(record: RunRecord) -> Headline:
 def _shorten(name: Any) -> str:
     """Keep the end of a path on this machine; the whole one stands in the recipe."""
     text = str(name) if name is not None else ""
-    return "/".join(PurePath(text).parts[-2:]) if PurePath(text).is_absolute() else text
+    is_here = PurePath(text).is_absolute() or text.startswith("~")
+    return "/".join(PurePath(text).parts[-2:]) if is_here else text
 
 
 def build_tiles(record: RunRecord) -> list[tuple[str, str]]:

@@ -235,8 +235,9 @@ def test_a_thousand_classes_and_a_hundred_thousand_entries(tmp_path):
     assert max(value for line in norm.lines for _, value in line.data) > 100  # spikes outlive the thinning
 
 
-def test_paths_of_this_machine_are_short_in_the_headline(run_folder):
-    data = "{path: imagefolder, data_dir: /home/me/pictures/cats}"
+@pytest.mark.parametrize("folder", ["/home/me/pictures/cats", "~/all/pictures/cats"])
+def test_paths_of_this_machine_are_short_in_the_headline(run_folder, folder):
+    data = f"{{path: imagefolder, data_dir: {folder}}}"
     (run_folder / "recipe.yaml").write_text(f"model: {{checkpoint: /home/me/models/small}}\ndata: {data}\n")
     assert "models/small on imagefolder pictures/cats" in open_page(run_folder).words
 

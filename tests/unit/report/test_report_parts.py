@@ -321,6 +321,19 @@ def test_what_is_no_sound_does_not_get_in(tmp_path):
         assert write_worst(tmp_path, [row])[0].sound == ""
 
 
+def test_damaged_pictures_and_sounds_cost_no_report(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = run_folders.png(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8))
+    sound = make_sounds(0.1, 1)[0]
+    for whole, column, field in ((picture, "image", "image"), (sound, "audio", "sound")):
+        rows = []
+        for i in range(24):
+            damaged = bytearray(whole)
+            damaged[int(rng.integers(64))] ^= 0xFF
+            rows.append({"row": i, column: bytes(damaged[: int(rng.integers(1, len(damaged)))])})
+        assert not all(getattr(card, field) for card in write_worst(tmp_path, rows))
+
+
 def test_only_so_many_sounds_fit(tmp_path):
     rows = [{"row": i, "audio": content} for i, content in enumerate(make_sounds(15.0, 24))]
     cards = write_worst(tmp_path, rows)
