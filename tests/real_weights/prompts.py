@@ -7,6 +7,7 @@ import gzip
 import re
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from real_weights.fetch import fetch_debian
@@ -18,8 +19,11 @@ EVERY = {"validation": (1, 8), "test": (5, 8)}
 """Of the prompts in the order of their names: every eighth to each of the two, the rest to train."""
 
 
-def save_prompts(folder: Path) -> dict[str, int]:
-    """Write one csv a split with the columns audio (a path) and text; return the numbers of rows."""
+def save_prompts(folder: Path, *, snr_db: float | None = None) -> dict[str, int]:
+    """Write one csv a split with the columns audio (a path) and text; return the numbers of rows.
+
+    With `snr_db` every clip is written, too, with white noise that much below it.
+    """
     sounds = fetch_debian("asterisk-core-sounds-en-wav") / SOUNDS
     rows = list(read_transcripts(fetch_debian("asterisk-core-sounds-en") / TRANSCRIPTS, sounds))
     splits: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
@@ -27,7 +31,13 @@ def save_prompts(folder: Path) -> dict[str, int]:
         split = next((name for name, (rest, by) in EVERY.items() if number % by == rest), "train")
         splits[split].append(row)
     folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
     for split, chosen in splits.items():
+        if snr_db is not None:
+            places = [folder / f"{split}-{row:03d}.wav" for row in range(len(chosen))]
+            for (path, _), place in zip(chosen, places, strict=True):
+                _save_noisy(path, place, snr_db, rng)
+            chosen = [(str(place), text) for place, (_, text) in zip(places, chosen, strict=True)]
         with open(folder / f"{split}.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("audio", "text"), *chosen])
     return {split: len(chosen) for split, chosen in splits.items()}
@@ -44,3 +54,10 @@ def read_transcripts(transcripts: Path, sounds: Path) -> list[tuple[str, str]]:
         if MIN_S <= soundfile.info(path).duration <= MAX_S:
             found[str(path)] = re.sub(r"\s+", " ", text).strip()
     return sorted(found.items())
+
+
+def _save_noisy(path: str, place: Path, snr_db: float, rng: np.random.Generator) -> None:
+    wave, rate = soundfile.read(path, dtype="float32")
+    noise = rng.standard_normal(len(wave))
+    noise *= np.sqrt(np.mean(wave**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
+    soundfile.write(place, wave + noise, rate, subtype="FLOAT")
