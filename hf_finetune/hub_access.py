@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any, Literal
 
 from hf_finetune.errors import HubError
+from hf_finetune.patient_reads import patient_reads
 
 __all__ = [
     "find_cached_commit",
@@ -61,7 +62,8 @@ def reading_hub(
         raise HubError(f"there is nothing at {Path(name).absolute()}", where=where, todo="Check the path.")
     try:
         if is_reachable():
-            yield
+            with patient_reads():
+                yield
         else:
             with _offline():
                 yield
@@ -198,7 +200,7 @@ def _explain(
     if answers and all(isinstance(cause, errors.EntryNotFoundError) for cause in answers):
         return None  # the repository is there, a file in it is not: whoever wanted it knows what that means
     is_ill = answers or has(errors.LocalEntryNotFoundError)
-    if is_ill or any(is_of_network(cause) for cause in causes):
+    if is_ill or any(is_of_network(cause) or _is_of_xet(cause) for cause in causes):
         reason = str(error) or type(error).__name__
         return told(f"reading the {what} {name!r} from the Hub failed: {reason}", "Try again later")
     return None
@@ -208,6 +210,14 @@ def is_of_network(error: BaseException) -> bool:
     """Whether an exception tells of the connection; the client does not wrap those of its HTTP library."""
     is_of_client = type(error).__module__.partition(".")[0] in ("httpx2", "httpcore2", "httpx", "httpcore")
     return is_of_client or isinstance(error, ConnectionError | TimeoutError)
+
+
+def _is_of_xet(error: BaseException) -> bool:
+    """Whether hf_xet could not fetch a file: it is no Python, and what it raises are built-in exceptions."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_name == "xet_get"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -21,7 +21,13 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 FETCHED_UP_TO = 10 << 20
-"""Bytes up to which a file is fetched again; of a larger one the hash that the Hub keeps is compared."""
+"""Bytes up to which a file is fetched again; of a larger one, size and SHA-256 that
+the Hub states are compared.
+
+That, too, is reading back: the Hub computes the hash of what has reached its storage, and takes no commit
+whose hash it has no bytes for (LFS verifies them, Xet puts the file together). To fetch gigabytes that were
+just sent would take as long as sending them, and show no more.
+"""
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "adapter_*")
 """What another kind of model left at the top of a repository would be loaded instead, or beside."""

@@ -16,6 +16,7 @@ from hf_finetune.errors import HubError, UserError
 from hf_finetune.hub_access import is_reachable, tell_code_allowed
 from hf_finetune.metrics.base import METRICS, SINGLE, Array, Labels, Metric
 from hf_finetune.metrics.modules import load_module
+from hf_finetune.patient_reads import patient_reads
 from hf_finetune.registry import OptionError
 
 __all__ = ["NAME", "HubMetric", "build_hub_metric", "refuse_remote_code"]
@@ -206,7 +207,8 @@ def _download(path: str, file: str, revision: str) -> Path:
             todo="Connect once to fetch it, or unset HF_HUB_OFFLINE if that is set.",
         )
     try:
-        return Path(hf_hub_download(path, file, revision=revision, repo_type="space"))
+        with patient_reads():
+            return Path(hf_hub_download(path, file, revision=revision, repo_type="space"))
     except OSError as error:
         raise HubError(
             f"{file} of {path} at revision {revision} could not be fetched: {error}",

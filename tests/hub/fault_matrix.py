@@ -1,7 +1,7 @@
 """Faults x flows: every request of a push or a load, ill in every way, and what came of it.
 
-    python tests/hub/fault_matrix.py push | xet | load          prints a table
-    python tests/hub/fault_matrix.py all                        writes all three into tests/hub/README.md
+    python tests/hub/fault_matrix.py push | xet | load | xet-load   prints a table
+    python tests/hub/fault_matrix.py all                            writes all four into tests/hub/README.md
 
 Hub and client are one process here, and only the pauses of the client are left out: no cell waits for them.
 A cell that ends neither well nor with a clear message, or that leaves a half-made branch, raises.
@@ -48,12 +48,14 @@ class Step:
         path: Regular expression on path and query.
         method: Of the request.
         is_body: Whether the answer is a file, which can be cut short.
+        branch: Pushed to.
     """
 
     name: str
     path: str
     method: str
     is_body: bool = False
+    branch: str = "main"
 
 
 PUSH = [
@@ -61,10 +63,11 @@ PUSH = [
     Step("create the repository", "/api/repos/create", "POST"),
     Step("may I write", "/auth-check/write", "GET"),
     Step("where is main", "/api/models/alice/model/revision/main", "GET"),
+    Step("make the branch", "/api/models/alice/model/branch/", "POST", branch="next"),
     Step("how to send each file", "/preupload/", "POST"),
     Step("check the card", "/api/validate-yaml", "POST"),
     Step("commit", "/api/models/alice/model/commit/", "POST"),
-    Step("read back: list", "/tree/[0-9a-f]{40}", "GET"),
+    Step("list the files", "/tree/[0-9a-f]{40}", "GET"),
     Step("read back: a file", "/resolve/[0-9a-f]{40}/config.json", "GET", is_body=True),
     Step("tag", "/api/models/alice/model/tag/", "POST"),
 ]
@@ -87,6 +90,13 @@ LOAD = {
         Step("tables", "/cdn/", "GET", is_body=True),
     ],
 }
+
+
+XET_LOAD = [
+    Step("Xet: key", "/xet-read-token/", "GET"),
+    Step("Xet: of which chunks", "/xet/v1/reconstructions/", "GET"),
+    Step("Xet: chunks", "/xet/data/", "GET", is_body=True),
+]
 
 
 def run_pushes(*, has_xet: bool) -> Iterator[tuple[str, str, str]]:
@@ -113,51 +123,64 @@ def _push_through(hub: LocalHub, files: dict[str, Path], step: Step, fault: dict
     def push() -> None:
         target = Target(repo_id="model", later=finish)
         repo_id = require_rights(target)
-        push_files(Upload(repo_id=repo_id, files=files, title="Push", tag="v1", finish=finish))
+        push_files(
+            Upload(repo_id=repo_id, files=files, title="Push", tag="v1", finish=finish, branch=step.branch)
+        )
 
-    hub.fail(Fault(path=step.path, method=step.method, **fault))
+    injected = _inject(hub, step, fault)
     try:
         push()
     except HubError as error:
         text = str(error)
         assert finish in text, text
         assert "model" in text, text
-        kept = _state(hub, files)
+        kept = _state(hub, files, step.branch)
         assert kept in ("untouched", "whole"), kept
         hub.faults.clear()
         push()
-        assert _state(hub, files) == "tagged"
-        return f"told, main {kept}"
+        assert _state(hub, files, step.branch) == "tagged"
+        return f"told, {step.branch} {kept}"
     finally:
         hub.faults.clear()
-    assert _state(hub, files) == "tagged"
+        assert injected.times < fault.get("times", 1), "no request suffered it"
+    assert _state(hub, files, step.branch) == "tagged"
     return "pushed"
 
 
-def _state(hub: LocalHub, files: dict[str, Path]) -> str:
+def _inject(hub: LocalHub, step: Step, fault: dict[str, Any]) -> Fault:
+    """Let the requests of a step suffer a fault, and return what counts them."""
+    injected = Fault(path=step.path, method=step.method, **fault)
+    hub.fail(injected)
+    return injected
+
+
+def _state(hub: LocalHub, files: dict[str, Path], branch: str) -> str:
     """Say how far a push got: untouched, half, whole, tagged."""
     repo = hub.store.repos.get(("model", "alice/model"))
-    if repo is None or len(repo.history("main")) == 1:
+    if repo is None or branch not in repo.branches or len(repo.history(branch)) == 1:
         return "untouched"
-    there = {name: entry.sha256 for name, entry in repo.find("main").files.items() if name in files}
+    there = {name: entry.sha256 for name, entry in repo.find(branch).files.items() if name in files}
     here = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    if there != here or len(repo.history("main")) != 2:
+    if there != here or len(repo.history(branch)) != 2:
         return "half"
-    return "tagged" if repo.tags.get("v1") == repo.branches["main"] else "whole"
+    return "tagged" if repo.tags.get("v1") == repo.branches[branch] else "whole"
 
 
-def run_loads() -> Iterator[tuple[str, str, str]]:
+def run_loads(*, has_xet: bool) -> Iterator[tuple[str, str, str]]:
     """Yield step, fault and outcome of each cell of the loads, from an empty cache each."""
-    with tempfile.TemporaryDirectory() as folder, LocalHub(Path(folder) / "hub") as hub:
+    with tempfile.TemporaryDirectory() as folder, LocalHub(Path(folder) / "hub", has_xet=has_xet) as hub:
         home = Path(folder) / "home"
         _become_client(hub, home)
+        from huggingface_hub import HfApi
         from published import save_cifar_shaped, save_small_deit  # they read the environment, too
 
-        hub.add_folder("model", "org/model", save_small_deit(Path(folder) / "deit"))
+        model = save_small_deit(Path(folder) / "deit")
         tables = save_cifar_shaped(Path(folder) / "cifar", num_train=20, num_test=10)
-        hub.add_folder("dataset", "org/data", tables)
+        for kind, repo_id, files in (("model", "org/model", model), ("dataset", "org/data", tables)):
+            HfApi().create_repo(repo_id, repo_type=kind)  # by the client: that makes chunks of large files
+            HfApi().upload_folder(repo_id=repo_id, repo_type=kind, folder_path=files)
         for kind, load in (("model", _load_model), ("data", _load_data)):
-            for step in LOAD[kind]:
+            for step in XET_LOAD if has_xet else LOAD[kind]:
                 for name in _faults_of(step):
                     yield f"{kind}: {step.name}", name, _load_through(hub, home, load, step, FAULTS[name])
 
@@ -165,12 +188,18 @@ def run_loads() -> Iterator[tuple[str, str, str]]:
 def _load_through(
     hub: LocalHub, home: Path, load: Callable[[], None], step: Step, fault: dict[str, Any]
 ) -> str:
+    from huggingface_hub import HfFileSystem
+    from huggingface_hub.utils import _xet
+
     from hf_finetune import hub_access
     from hf_finetune.errors import UserError
 
     shutil.rmtree(home, ignore_errors=True)
+    HfFileSystem.clear_instance_cache()  # it remembers what repositories hold
+    _xet.abort_xet_session()
+    _xet.XET_CONNECTION_INFO_CACHE.clear()  # keys of the store, for an hour
     hub_access.is_reachable.cache_clear()
-    hub.fail(Fault(path=step.path, method=step.method, **fault))
+    injected = _inject(hub, step, fault)
     try:
         load()
     except UserError as error:
@@ -182,6 +211,7 @@ def _load_through(
         return "told"
     finally:
         hub.faults.clear()
+        assert injected.times < fault.get("times", 1), "no request suffered it"
     return "loaded"
 
 
@@ -211,16 +241,17 @@ def _become_client(hub: LocalHub, home: Path) -> None:
     hasty_xet = {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2", "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms"}
     os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", **hasty_xet} | {
         name: value
-        for name, value in hub.environment(home, hub.add_account("alice")).items()
+        for name, value in hub.environment(home, hub.add_account("alice", orgs=["org"])).items()
         if name.startswith("HF_")
     }
     import huggingface_hub.utils._http as http
 
+    from hf_finetune import patient_reads
     from hf_finetune.hub import patience
 
     hasty = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     http.time = hasty  # type: ignore[attr-defined]
-    patience.time = hasty  # type: ignore[attr-defined]
+    patience.time = patient_reads.time = hasty  # type: ignore[attr-defined]
 
 
 def _make_files(folder: Path) -> dict[str, Path]:
@@ -263,7 +294,8 @@ def main() -> None:
     kinds = {
         "push": lambda: run_pushes(has_xet=False),
         "xet": lambda: run_pushes(has_xet=True),
-        "load": run_loads,
+        "load": lambda: run_loads(has_xet=False),
+        "xet-load": lambda: run_loads(has_xet=True),
     }
     if sys.argv[1] != "all":
         print(draw(list(kinds[sys.argv[1]]())))
