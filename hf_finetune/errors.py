@@ -55,8 +55,8 @@ class UserError(HfFinetuneError):
     def __init__(self, what: str, *, where: str | None = None, todo: str | None = None) -> None:
         self.what, self.where, self.todo = what, where, todo
         text = f"{where}: {what}" if where else what
-        stop = "" if text.endswith((".", "?")) else "."
-        super().__init__(f"{text}{stop} {todo}" if todo else text)
+        gap = "" if text.endswith("\n") else " " if text.endswith((".", "?")) else ". "
+        super().__init__(f"{text}{gap}{todo}" if todo else text)
 
 
 class RecipeError(UserError):

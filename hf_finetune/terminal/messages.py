@@ -52,7 +52,8 @@ def print_summary(run_folder: Path, *, console: Console | None = None) -> None:
         out.print(Text(printable(headline, out), style="bold"), soft_wrap=True)
     table = _score_table(scores, out)
     if table is not None:
-        out.print(Padding(table, (0, 0, 1, 2), expand=False))
+        out.print(Padding(table, (0, 0, 0, 2), expand=False))
+        out.print()
     facts = [*_facts(scores), *_places(run_folder)]
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:

@@ -93,6 +93,7 @@ def test_refused_with_the_reason_and_the_way_on(values, key):
     text = str(caught.value)
     assert f"\n  {key}: " in text
     assert "refused: " in text
+    assert "\nStart anew by --overwrite" in text
     assert text.startswith("runs/a/checkpoint-5: ")
     assert "--overwrite" in text
 

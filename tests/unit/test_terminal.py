@@ -520,6 +520,7 @@ def test_the_summary_says_how_good_and_where(tmp_path):
         assert f"{split['accuracy']:.4f}" in seen
         assert f"{split['loss']:.4f}" in seen
     assert "10 s for 450 updates, 1,385 samples/s" in seen
+    assert all(line == line.rstrip() for line in seen.splitlines())
     for name in ("best", "scores.json", "report.html", "checkpoint-450"):
         assert f"{tmp_path / name}\n" in seen  # whole, however narrow the terminal
     assert (
