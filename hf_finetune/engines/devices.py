@@ -30,6 +30,7 @@ __all__ = [
     "count_operations",
     "count_parameters",
     "empty_cache",
+    "let_gradients_pass",
     "place_model",
     "search_batch_size",
     "seed_all",
@@ -80,6 +81,7 @@ def build_accelerator(model: nn.Module, args: TrainingArguments) -> Accelerator:
 def place_model(model: nn.Module, args: TrainingArguments) -> None:
     """Put the model on its device, and trade memory of activations for time where asked to."""
     model.to(args.device)
+    let_gradients_pass(model, args)
     if args.activation_checkpointing:
         options = dict(args.activation_checkpointing_kwargs or {})
         every_n_layers, offload = options.pop("every_n_layers", 1), options.pop("offload", False)
@@ -88,6 +90,16 @@ def place_model(model: nn.Module, args: TrainingArguments) -> None:
         )
     if getattr(model, "config", None) is not None:
         model.config.use_cache = args.use_cache  # type: ignore[union-attr]
+
+
+def let_gradients_pass(model: nn.Module, args: TrainingArguments) -> None:
+    """Let frozen embeddings hand gradients on to activation checkpointing of the reentrant kind.
+
+    It gives the layers inside no gradient when nothing that goes in needs one, as with adapters. For token
+    embeddings transformers 5.23 sees to that, for pictures and sound it does not.
+    """
+    if args.activation_checkpointing and (args.activation_checkpointing_kwargs or {}).get("use_reentrant"):
+        model.enable_input_require_grads()  # type: ignore[operator]
 
 
 def sum_over_processes(value: float, args: TrainingArguments) -> float:

@@ -6,7 +6,8 @@ and forgetting the gradients, and the penalty reaches only a loss that the model
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from hf_finetune.engines.ingredients import Batch, Ingredients, Loss
 from hf_finetune.errors import UserError
 
 __all__ = ["RankSchedule", "with_adaptive_rank"]
+
+PENALTY = "orthogonality_penalty"
+"""Its name among the model's outputs."""
 
 
 def with_adaptive_rank(parts: Ingredients) -> Ingredients:
@@ -54,7 +58,7 @@ class RankSchedule(TrainerCallback):  # type: ignore[misc]
             UserError: tinit and tfinal leave no update in between.
         """
         begin, end, total = self.config.tinit, self.config.tfinal, state.max_steps
-        if begin >= total - end:
+        if max(begin, 1) >= total - end:  # ranks are weighed from the first update on, and taken after it
             raise UserError(
                 f"model.peft: tinit ({begin}) and tfinal ({end}) leave none of the {total} updates",
                 todo="AdaLoRA lowers the ranks in between: make them smaller, or train longer.",
@@ -96,25 +100,33 @@ class RankSchedule(TrainerCallback):  # type: ignore[misc]
 class _WithPenalty:
     """A loss plus how far AdaLoRA's singular vectors are from being orthogonal, while training.
 
-    The penalty of a window is that of one model, so each micro-batch adds its share, by targets.
+    The penalty of a window is that of one model, so each micro-batch adds its share, by targets. It comes out
+    of the model with the outputs: several processes exchange no gradient of what a forward pass leaves out,
+    and a layer that was dropped (layer drop) has its vectors in the penalty alone.
     """
 
     def __init__(self, loss: Loss, model: PeftModel) -> None:
-        self.loss, self.model = loss, model
+        self.loss, self.config = loss, model.active_peft_config
         named = list(model.named_parameters())
         self.right = [parameter for name, parameter in named if ".lora_A." in name]  # [r, in] each
         self.left = [parameter for name, parameter in named if ".lora_B." in name]  # [out, r] each
+        model.register_forward_hook(self._put_beside_outputs)
 
     def __call__(
         self, outputs: Any, labels: torch.Tensor, *, inputs: Batch, num_items_in_batch: torch.Tensor | int
     ) -> torch.Tensor:
         loss = self.loss(outputs, labels, inputs=inputs, num_items_in_batch=num_items_in_batch)
-        weight = self.model.active_peft_config.orth_reg_weight
-        if not (torch.is_grad_enabled() and weight):  # an evaluation, perhaps of another model
+        if PENALTY not in outputs:
             return loss
         share = count_targets([{"labels": labels}]).to(loss.device) / num_items_in_batch
-        total: torch.Tensor = loss + weight * share * self._penalty()
+        total: torch.Tensor = loss + self.config.orth_reg_weight * share * outputs[PENALTY]
         return total
+
+    def _put_beside_outputs(self, model: Any, inputs: Any, outputs: Any) -> Any:
+        if not (torch.is_grad_enabled() and self.config.orth_reg_weight):  # an evaluation
+            return outputs
+        kind: Any = type(outputs)
+        return _extend(kind)(**outputs, **{PENALTY: self._penalty()})
 
     def _penalty(self) -> torch.Tensor:
         """Return the mean of the norms of A A^T - 1 and B^T B - 1: []."""
@@ -123,3 +135,9 @@ class _WithPenalty:
             eye = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
             terms.append(torch.linalg.norm(rows @ rows.T - eye))
         return torch.stack(terms).mean()
+
+
+@cache
+def _extend(outputs: type[Any]) -> type[Any]:
+    """Return a kind of `ModelOutput` with the penalty besides; DDP takes apart what is declared, only."""
+    return make_dataclass(f"{outputs.__name__}WithPenalty", [(PENALTY, Any, None)], bases=(outputs,))

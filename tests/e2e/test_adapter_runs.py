@@ -77,9 +77,12 @@ def test_adalora_keeps_the_ranks_that_are_left(tmp_path):
     assert {sum(kept) for kept in pattern.values()} == set(ranks.values())
 
 
-def test_adalora_says_when_the_run_is_too_short_for_it(tmp_path):
-    with pytest.raises(UserError, match=r"tinit \(3\) and tfinal \(1\) leave none of the 4 updates"):
-        start(tmp_path / "run", "image-classification", "model.peft={method: adalora, tinit: 3, tfinal: 1}")
+@pytest.mark.parametrize(("tinit", "tfinal", "updates"), [(3, 1, 4), (0, 0, 1)])
+def test_adalora_says_when_the_run_is_too_short_for_it(tmp_path, tinit, tfinal, updates):
+    peft = f"model.peft={{method: adalora, tinit: {tinit}, tfinal: {tfinal}}}"
+    left = rf"tinit \({tinit}\) and tfinal \({tfinal}\) leave none of the {updates} updates"
+    with pytest.raises(UserError, match=left):
+        start(tmp_path / "run", "image-classification", peft, f"training.max_steps={updates}")
 
 
 def test_the_baseline_trains_all_weights(tmp_path):

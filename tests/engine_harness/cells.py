@@ -363,6 +363,18 @@ def _special() -> list[Cell]:
             stop=4,
             lora=True,
         ),
+        Cell(
+            "lora-activation-checkpointing-reentrant",
+            args={
+                **EVERY_FIVE,
+                **even,
+                **accumulate,
+                "activation_checkpointing": True,
+                "activation_checkpointing_kwargs": {"use_reentrant": True},
+            },
+            stop=4,
+            lora=True,
+        ),
         Cell("ignore-data-skip", args={**EVERY_FIVE, "ignore_data_skip": True}, stop=0, is_slow=True),
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from engine_harness import compare
-from engine_harness.cells import BEST, EVERY_FIVE, Cell
+from engine_harness.cells import ADALORA, BEST, EVERY_FIVE, Cell
 from engine_harness.execute import build_parts
 from torch import nn
 from transformers import Trainer, TrainerCallback
@@ -45,21 +45,32 @@ class Gradients(TrainerCallback):
             self.found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def first_gradients(task: str, folder: Path, accumulation: int) -> tuple[Ingredients, Gradients]:
+TWO_UPDATES = {"max_steps": 2, "save_strategy": "no", "max_grad_norm": 0.0}
+
+
+def first_gradients(
+    task: str, folder: Path, accumulation: int, **adapters: Any
+) -> tuple[Ingredients, Gradients]:
     seen = Gradients()
-    cell = Cell("right", task, {"max_steps": 1, "save_strategy": "no", "max_grad_norm": 0.0}, noise=0.0)
+    cell = Cell("right", task, TWO_UPDATES, noise=0.0, **adapters)
     sizes = {"gradient_accumulation_steps": accumulation, "per_device_train_batch_size": SPLITS[accumulation]}
     parts = build_parts(cell, folder, **sizes)
     switch_off_dropout(parts.model)
-    return dataclasses.replace(parts, callbacks=[seen]), seen
+    return dataclasses.replace(parts, callbacks=[*parts.callbacks, seen]), seen
 
 
 @pytest.mark.parametrize("engine", BOTH)
-@pytest.mark.parametrize("task", ["images", "text"])
-def test_accumulation_does_not_change_the_gradient(task: str, engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "adapters"),
+    [("images", {}), ("text", {}), ("text", {"peft": {**ADALORA, "tinit": 0}})],
+    ids=["images", "text", "adalora"],
+)
+def test_accumulation_does_not_change_the_gradient(
+    task: str, adapters: dict[str, Any], engine: str, tmp_path: Path
+) -> None:
     found = {}
     for accumulation in SPLITS:
-        parts, seen = first_gradients(task, tmp_path, accumulation)
+        parts, seen = first_gradients(task, tmp_path, accumulation, **adapters)
         ENGINES.get(engine)(parts, None)
         found[accumulation] = seen.found
     whole = torch.cat([gradient.flatten() for gradient in found[1].values()])
@@ -67,6 +78,29 @@ def test_accumulation_does_not_change_the_gradient(task: str, engine: str, tmp_p
         parted = torch.cat([gradient.flatten() for gradient in found[accumulation].values()])
         # rounding in 32 bits; a wrong divisor is off by a tenth and more
         assert (parted - whole).norm() < 1e-5 * whole.norm()
+
+
+@pytest.mark.parametrize("engine", BOTH)
+@pytest.mark.parametrize("task", ["images", "text", "speech"])
+def test_activation_checkpointing_gives_adapters_the_same_gradient(
+    task: str, engine: str, tmp_path: Path
+) -> None:
+    """Also the reentrant kind, which by itself gives layers behind frozen embeddings none."""
+    found = []
+    for options in (None, {"use_reentrant": False}, {"use_reentrant": True}):
+        seen = Gradients()
+        asked = {"activation_checkpointing": options is not None, "activation_checkpointing_kwargs": options}
+        parts = build_parts(Cell("same", task, TWO_UPDATES, lora=True, noise=0.0), tmp_path, **asked)
+        for name, parameter in parts.model.named_parameters():
+            if "lora_B" in name:  # starts at 0, and so would the gradient of lora_A
+                nn.init.constant_(parameter, 0.1)
+        switch_off_dropout(parts.model)
+        ENGINES.get(engine)(dataclasses.replace(parts, callbacks=[seen]), None)
+        trained = {name for name, parameter in parts.model.named_parameters() if parameter.requires_grad}
+        assert trained == {name for name, gradient in seen.found.items() if gradient.any()}
+        found.append(seen.found)
+    assert compare.first_difference(found[0], found[1]) is None
+    assert compare.first_difference(found[0], found[2]) is None
 
 
 @pytest.mark.parametrize(("task", "factor"), [("text", 3.0), ("images", 1.0)])

@@ -15,6 +15,7 @@ from engine_harness.cells import CELLS, EVERY_FIVE, Cell
 from engine_harness.execute import execute
 
 from hf_finetune.engines import bookkeeping, calendar, checkpoint, loaders, loop, sources
+from hf_finetune.runner import adaptive_rank
 
 pytestmark = pytest.mark.parity
 
@@ -23,6 +24,7 @@ RAGGED = Cell(
 )
 PLAIN = Cell("plain", args=dict(EVERY_FIVE), stop=20)
 SOUNDS = CELLS["audio-classification"]
+ADALORA = CELLS["adalora"]
 SPEECH = Cell("speech", "speech", dict(EVERY_FIVE), stop=15)
 
 
@@ -99,6 +101,19 @@ def augment_without_the_epoch(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "set_epoch", lambda dataset, epoch: None)
 
 
+def leave_out_adaloras_penalty(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(adaptive_rank._WithPenalty, "_penalty", lambda self: torch.zeros(()))
+
+
+def weigh_adaloras_penalty_wrongly(patch: pytest.MonkeyPatch) -> None:
+    """As if every micro-batch had one target."""
+    patch.setattr(adaptive_rank, "count_targets", lambda window: torch.tensor(1))
+
+
+def keep_all_ranks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(adaptive_rank.RankSchedule, "on_optimizer_step", lambda *args, **others: None)
+
+
 @pytest.mark.parametrize(
     ("cell", "break_it"),
     [
@@ -109,6 +124,9 @@ def augment_without_the_epoch(patch: pytest.MonkeyPatch) -> None:
         (PLAIN, augment_without_the_epoch),
         (PLAIN, sum_the_loss_in_64_bits),
         (RAGGED, divide_by_micro_batches),
+        (ADALORA, leave_out_adaloras_penalty),
+        (ADALORA, weigh_adaloras_penalty_wrongly),
+        (ADALORA, keep_all_ranks),
     ],
     ids=lambda value: getattr(value, "__name__", getattr(value, "name", "")),
 )

@@ -68,6 +68,7 @@ class Engine(Updates, Position, Scores, Checkpoints):
         self.num_micro_batches = 0
         self.num_parameters = devices.count_parameters(parts.model)
         self.started = time.time()
+        devices.let_gradients_pass(parts.model, args)
         super().__init__(
             model=parts.model,
             args=args,
