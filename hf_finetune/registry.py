@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hf_finetune.errors import UserError
 from hf_finetune.formatting import offer
 
-__all__ = ["OptionError", "Registry"]
+__all__ = ["OptionError", "Registry", "Spec"]
 
 T = TypeVar("T")
+
+
+class Spec(Protocol):
+    """A name in a recipe with its options."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the recipe says beside the name."""
+        ...
 
 
 class OptionError(ValueError):

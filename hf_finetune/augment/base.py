@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from hf_finetune.errors import UserError
-from hf_finetune.registry import OptionError, Registry
+from hf_finetune.registry import OptionError, Registry, Spec
 
 __all__ = [
     "AUGMENTATIONS",
@@ -102,7 +102,7 @@ class Chain:
         return row
 
 
-def build_augment(specs: Sequence[Any], *, modality: str, where: Callable[[str], str]) -> Chain | None:
+def build_augment(specs: Sequence[Spec], *, modality: str, where: Callable[[str], str]) -> Chain | None:
     """Build a recipe's `data.augment`.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -97,15 +98,15 @@ class RandomResizedCrop(ImageAugmentation):
         return image[top : top + height, left : left + width]
 
 
-@AUGMENTATIONS.register("horizontal_flip")
 @dataclass(frozen=True, kw_only=True)
-class HorizontalFlip(ImageAugmentation):
-    """Mirror left and right.
+class _Flip(ImageAugmentation):
+    """Mirror the image along `axis`.
 
     Args:
         p: Probability, 0 to 1.
     """
 
+    axis: ClassVar[int]
     p: float = 0.5
 
     def __post_init__(self) -> None:
@@ -113,26 +114,21 @@ class HorizontalFlip(ImageAugmentation):
 
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the image or its mirror image."""
-        return image[:, ::-1] if rng.random() < self.p else image
+        return np.flip(image, self.axis) if rng.random() < self.p else image
+
+
+@AUGMENTATIONS.register("horizontal_flip")
+class HorizontalFlip(_Flip):
+    """Mirror left and right, with probability `p`."""
+
+    axis = 1
 
 
 @AUGMENTATIONS.register("vertical_flip")
-@dataclass(frozen=True, kw_only=True)
-class VerticalFlip(ImageAugmentation):
-    """Mirror top and bottom.
+class VerticalFlip(_Flip):
+    """Mirror top and bottom, with probability `p`."""
 
-    Args:
-        p: Probability, 0 to 1.
-    """
-
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("p", self.p, 0, 1)
-
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the image or its mirror image."""
-        return image[::-1] if rng.random() < self.p else image
+    axis = 0
 
 
 @AUGMENTATIONS.register("rotation")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from datasets.fingerprint import Hasher
 
-from hf_finetune.data.prepare import cache_folder
+from hf_finetune.data.prepare import map_once
 from hf_finetune.data.rows import RawRows
 from hf_finetune.tasks.values import Transform
 
@@ -74,19 +74,14 @@ def keep_inputs(raw: RawRows, transform: Transform, *, name: str, num_proc: int 
         columns[column] = datasets.Value("large_binary")
         columns[f"{column}_shape"] = datasets.List(datasets.Value("int64"))
     fingerprint = Hasher.hash([raw.split.cached._fingerprint, raw.rows.tobytes(), key])
-    cached = datasets.Dataset.from_dict({"row": raw.rows}).map(
+    cached = map_once(
+        datasets.Dataset.from_dict({"row": raw.rows}),
         partial(_make, raw=raw, transform=transform),
-        input_columns="row",
-        remove_columns="row",
         features=datasets.Features(columns),
-        batched=True,
-        batch_size=CHUNK,
-        writer_batch_size=CHUNK,
-        num_proc=num_proc if num_proc and len(raw) > CHUNK else None,
-        cache_file_name=str(cache_folder() / f"{fingerprint}.arrow"),
-        load_from_cache_file=True,
-        new_fingerprint=fingerprint,
-        desc=f"Making the inputs of {name}",
+        chunk=CHUNK,
+        num_proc=num_proc,
+        fingerprint=fingerprint,
+        title=f"Making the inputs of {name}",
     )
     return KeptInputs(cached, {column: values[0].dtype for column, values in first.items()})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from datasets.fingerprint import Hasher
 
 from hf_finetune.tasks.values import Preparation
 
-__all__ = ["PreparedSplit", "cache_folder", "forget", "prepare_split"]
+__all__ = ["PreparedSplit", "forget", "map_once", "prepare_split"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class PreparedSplit:
         return self.cached.with_format("arrow")[:][name]
 
 
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """Return where prepared rows are kept.
 
     It is beside the caches of `datasets`, not in the folder of the data: that may be read-only, or committed.
@@ -81,25 +82,54 @@ def prepare_split(
         source = source.cast_column(column, type(feature)(decode=False))
     fingerprint = Hasher.hash([source._fingerprint, column, preparation.key])
     # of the other columns some may not be decodable here: sounds need torchcodec for it
-    cached = (
-        source.select_columns([column])
-        .with_format(None)
-        .map(
-            preparation.function,
-            input_columns=column,
-            remove_columns=column,
-            features=preparation.features,
-            batched=True,
-            batch_size=CHUNK,
-            writer_batch_size=CHUNK,
-            num_proc=num_proc if num_proc and len(source) > CHUNK else None,
-            cache_file_name=str(cache_folder() / f"{fingerprint}.arrow"),
-            load_from_cache_file=True,
-            new_fingerprint=fingerprint,
-            desc=f"Preparing {name}",
-        )
+    cached = map_once(
+        source.select_columns([column]).with_format(None),
+        preparation.function,
+        features=preparation.features,
+        chunk=CHUNK,
+        num_proc=num_proc,
+        fingerprint=fingerprint,
+        title=f"Preparing {name}",
     )
     return PreparedSplit(source=source, cached=cached, column=column)
+
+
+def map_once(
+    rows: datasets.Dataset,
+    function: Callable[[list[Any]], dict[str, list[Any]]],
+    *,
+    features: datasets.Features,
+    chunk: int,
+    num_proc: int | None,
+    fingerprint: str,
+    title: str,
+) -> datasets.Dataset:
+    """Replace the one column of a data set by what a function makes of it, or find that on disk.
+
+    Args:
+        rows: With the one column.
+        function: Values of the column -> columns.
+        features: Of these columns.
+        chunk: Values that the function is given at a time.
+        num_proc: Processes; None works in this one.
+        fingerprint: Of all that the result depends on; the name of its file.
+        title: For the progress bar.
+    """
+    (column,) = rows.column_names
+    return rows.map(
+        function,
+        input_columns=column,
+        remove_columns=column,
+        features=features,
+        batched=True,
+        batch_size=chunk,
+        writer_batch_size=chunk,
+        num_proc=num_proc if num_proc and len(rows) > chunk else None,
+        cache_file_name=str(_cache_folder() / f"{fingerprint}.arrow"),
+        load_from_cache_file=True,
+        new_fingerprint=fingerprint,
+        desc=title,
+    )
 
 
 def forget(prepared: PreparedSplit) -> None:

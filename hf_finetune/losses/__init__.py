@@ -1,12 +1,11 @@
 """Named losses: a recipe's `loss` -> what an engine calls on each micro-batch."""
 
 from hf_finetune.losses import classification, ctc, regression  # registers them
-from hf_finetune.losses.base import LOSSES, Labels, Loss, build_loss, default_loss, get_logits
+from hf_finetune.losses.base import LOSSES, Loss, build_loss, default_loss, get_logits
 from hf_finetune.losses.weights import balanced_weights
 
 __all__ = [
     "LOSSES",
-    "Labels",
     "Loss",
     "balanced_weights",
     "build_loss",

@@ -15,17 +15,12 @@ import torch
 
 from hf_finetune.errors import UserError
 from hf_finetune.losses.weights import balanced_weights
-from hf_finetune.registry import OptionError, Registry
+from hf_finetune.problems import CTC, MULTI, REGRESSION, SEQ2SEQ, SINGLE, Labels, refuse_other_problems
+from hf_finetune.registry import Registry, Spec
 
 __all__ = [
-    "CTC",
     "IGNORED",
     "LOSSES",
-    "MULTI",
-    "REGRESSION",
-    "SEQ2SEQ",
-    "SINGLE",
-    "Labels",
     "Loss",
     "align",
     "build_loss",
@@ -37,10 +32,6 @@ __all__ = [
 ]
 
 IGNORED = -100
-SINGLE = "single_label_classification"
-MULTI = "multi_label_classification"
-REGRESSION = "regression"
-CTC, SEQ2SEQ = "ctc", "seq2seq"
 
 
 class Loss(Protocol):
@@ -55,39 +46,6 @@ class Loss(Protocol):
         num_items_in_batch: torch.Tensor | int,
     ) -> torch.Tensor:
         """Return the sum of the losses of all targets over `num_items_in_batch`, a scalar."""
-        ...
-
-
-class Labels(Protocol):
-    """What a loss must know about the targets; the tasks' spaces have it."""
-
-    @property
-    def problem_type(self) -> str:
-        """Return one of transformers' three problem types, or "ctc" or "seq2seq"."""
-        ...
-
-    @property
-    def num_labels(self) -> int:
-        """Return the number of classes, labels, regression outputs or tokens."""
-        ...
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Return the names of the classes; empty for regression and for text."""
-        ...
-
-
-class Spec(Protocol):
-    """A name in a recipe with its options."""
-
-    @property
-    def name(self) -> str:
-        """Return the registered name."""
-        ...
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Return what the recipe says beside the name."""
         ...
 
 
@@ -222,8 +180,5 @@ def check_problem(space: Labels, *allowed: str) -> None:
     Raises:
         OptionError: The problem type is not among `allowed`.
     """
-    if space.problem_type not in allowed:
-        raise OptionError(
-            f"it is for {' or '.join(allowed)}, but the labels are {space.problem_type}",
-            todo=f"Use {default_loss(space.problem_type)!r}, or leave the loss out.",
-        )
+    todo = f"Use {default_loss(space.problem_type)!r}, or leave the loss out."
+    refuse_other_problems(space, allowed, todo=todo)

@@ -11,10 +11,6 @@ from torch.nn import functional as F
 from hf_finetune.losses.base import (
     IGNORED,
     LOSSES,
-    MULTI,
-    SEQ2SEQ,
-    SINGLE,
-    Labels,
     Loss,
     check_problem,
     divide,
@@ -22,6 +18,7 @@ from hf_finetune.losses.base import (
     get_logits,
 )
 from hf_finetune.losses.weights import ClassNumbers, check_number, is_number
+from hf_finetune.problems import MULTI, SEQ2SEQ, SINGLE, Labels
 from hf_finetune.registry import OptionError
 
 __all__ = ["build_bce_with_logits", "build_cross_entropy", "build_focal"]

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional as F
 
-from hf_finetune.losses.base import CTC, IGNORED, LOSSES, Labels, Loss, check_problem, divide, get_logits
+from hf_finetune.losses.base import IGNORED, LOSSES, Loss, check_problem, divide, get_logits
+from hf_finetune.problems import CTC, Labels
 from hf_finetune.registry import OptionError
 
 __all__ = ["CtcLabels", "build_ctc"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch.nn import functional as F
 
-from hf_finetune.losses.base import LOSSES, REGRESSION, Labels, Loss, check_problem, elementwise
+from hf_finetune.losses.base import LOSSES, Loss, check_problem, elementwise
 from hf_finetune.losses.weights import check_number
+from hf_finetune.problems import REGRESSION, Labels
 from hf_finetune.registry import OptionError
 
 __all__ = ["build_huber", "build_mae", "build_mse"]

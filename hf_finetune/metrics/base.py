@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from hf_finetune.registry import OptionError, Registry
+from hf_finetune.problems import REGRESSION, TEXT, Labels, refuse_other_problems
+from hf_finetune.registry import Registry
 
 __all__ = [
     "METRICS",
-    "MULTI",
-    "REGRESSION",
-    "SINGLE",
-    "TEXT",
     "Array",
-    "Labels",
     "Metric",
     "check_problem",
 ]
 
-SINGLE = "single_label_classification"
-MULTI = "multi_label_classification"
-REGRESSION = "regression"
-TEXT = ("ctc", "seq2seq")
-"""Text that a CTC model spells frame by frame, and text that a decoder writes."""
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
-
-class Labels(Protocol):
-    """What a metric must know about the targets; the tasks' spaces have it."""
-
-    @property
-    def problem_type(self) -> str:
-        """Return one of transformers' three problem types, or one of `TEXT`."""
-        ...
-
-    @property
-    def num_labels(self) -> int:
-        """Return the number of classes, labels, regression outputs or tokens."""
-        ...
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Return the names of the classes; empty for regression and for text."""
-        ...
 
 
 class Metric(ABC):
@@ -110,9 +81,6 @@ def check_problem(space: Labels, *allowed: str) -> None:
     Raises:
         OptionError: The problem type is not among `allowed`.
     """
-    if space.problem_type not in allowed:
-        fitting = {REGRESSION: "mse or mae", **dict.fromkeys(TEXT, "wer or cer")}
-        raise OptionError(
-            f"it is for {' or '.join(allowed)}, but the labels are {space.problem_type}",
-            todo=f"Use for example {fitting.get(space.problem_type, 'accuracy or f1')}.",
-        )
+    fitting = {REGRESSION: "mse or mae", **dict.fromkeys(TEXT, "wer or cer")}
+    todo = f"Use for example {fitting.get(space.problem_type, 'accuracy or f1')}."
+    refuse_other_problems(space, allowed, todo=todo)

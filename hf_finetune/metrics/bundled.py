@@ -7,9 +7,10 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
-from hf_finetune.metrics.base import METRICS, MULTI, REGRESSION, SINGLE, TEXT, Labels, Metric, check_problem
+from hf_finetune.metrics.base import METRICS, Metric, check_problem
 from hf_finetune.metrics.modules import BundledMetric
 from hf_finetune.metrics_modules.transcripts import NORMALIZERS
+from hf_finetune.problems import MULTI, REGRESSION, SINGLE, TEXT, Labels
 from hf_finetune.registry import OptionError
 
 __all__: list[str] = []

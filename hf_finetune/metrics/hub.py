@@ -14,9 +14,10 @@ from typing import Any
 
 from hf_finetune.errors import HubError, UserError
 from hf_finetune.hub_access import is_reachable, tell_code_allowed
-from hf_finetune.metrics.base import METRICS, SINGLE, Array, Labels, Metric
+from hf_finetune.metrics.base import METRICS, Array, Metric
 from hf_finetune.metrics.modules import load_module
 from hf_finetune.patient_reads import patient_reads
+from hf_finetune.problems import SINGLE, Labels
 from hf_finetune.registry import OptionError
 
 __all__ = ["NAME", "HubMetric", "build_hub_metric", "refuse_remote_code"]

@@ -5,30 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from hf_finetune.errors import UserError
-from hf_finetune.metrics.base import METRICS, Array, Labels, Metric
+from hf_finetune.metrics.base import METRICS, Array, Metric
 from hf_finetune.metrics.hub import NAME as HUB
 from hf_finetune.metrics.hub import refuse_remote_code
+from hf_finetune.problems import Labels
+from hf_finetune.registry import Spec
 
 __all__ = ["MetricSet", "build_metrics"]
-
-
-class Spec(Protocol):
-    """A name in a recipe with its options."""
-
-    @property
-    def name(self) -> str:
-        """Return the registered name."""
-        ...
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Return what the recipe says beside the name."""
-        ...
 
 
 class MetricSet:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hf_finetune.problems import MULTI, REGRESSION, SINGLE
 from hf_finetune.recipe import NamedSpec
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import label_kind
@@ -28,9 +29,9 @@ __all__ = ["ClassificationTask", "collate_rows", "rank_label"]
 USUAL_NAMES = frozenset({"category", "class", "classes", "labels", "score", "tags", "target", "targets", "y"})
 
 DEFAULT_METRICS = {
-    "single_label_classification": [NamedSpec(name="accuracy")],
-    "multi_label_classification": [NamedSpec(name="f1", options={"average": "macro"})],
-    "regression": [NamedSpec(name="mse"), NamedSpec(name="mae")],
+    SINGLE: [NamedSpec(name="accuracy")],
+    MULTI: [NamedSpec(name="f1", options={"average": "macro"})],
+    REGRESSION: [NamedSpec(name="mse"), NamedSpec(name="mae")],
 }
 
 
@@ -93,11 +94,11 @@ class ClassificationTask(Task):
         """
         names = np.array(space.names, dtype=object)
         truth, prediction = reduced["labels"], reduced["prediction"]
-        if space.problem_type == "regression":
+        if space.problem_type == REGRESSION:
             distance = np.abs(prediction - truth).reshape(len(truth), -1).max(axis=1)
             return {"label": truth.tolist(), "prediction": prediction.tolist()}, distance
         probabilities = reduced["probabilities"]
-        if space.problem_type == "multi_label_classification":
+        if space.problem_type == MULTI:
             distance = np.abs(probabilities - truth).max(axis=1)
             return {
                 "label": [names[row > 0].tolist() for row in truth],
@@ -114,10 +115,10 @@ class ClassificationTask(Task):
 
     def say(self, row: Arrays, space: Space) -> dict[str, Any]:
         """Name the classes of one file, with their probabilities."""
-        if space.problem_type == "regression":
+        if space.problem_type == REGRESSION:
             return {"prediction": row["prediction"].tolist()}
         probabilities = dict(zip(space.names, row["probabilities"].tolist(), strict=True))
-        if space.problem_type == "multi_label_classification":
+        if space.problem_type == MULTI:
             chosen = [name for name, on in zip(space.names, row["prediction"], strict=True) if on]
             return {"prediction": chosen, "probabilities": probabilities}
         name = space.names[int(row["prediction"])]
@@ -140,9 +141,9 @@ def _reduce_regression(model: nn.Module, inputs: Any, outputs: Any) -> dict[str,
 
 
 REDUCE: dict[str, Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]] = {
-    "single_label_classification": _reduce_single,
-    "multi_label_classification": _reduce_multi,
-    "regression": _reduce_regression,
+    SINGLE: _reduce_single,
+    MULTI: _reduce_multi,
+    REGRESSION: _reduce_regression,
 }
 
 

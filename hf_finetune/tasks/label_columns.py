@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_finetune.errors import DataError
+from hf_finetune.problems import MULTI, REGRESSION, SINGLE
 from hf_finetune.tasks.features import describe_feature, label_kind
 from hf_finetune.tasks.labels import LabelSpace, LabelTargets, ProblemType
 
@@ -60,7 +61,7 @@ def build_targets(
         _refuse_nulls(split, column, place)
     inferred = _infer(kind, next(iter(columns.values())))
     chosen = problem_type or inferred
-    if chosen == "regression" and kind[0] in ("integer", "float", "bool"):
+    if chosen == REGRESSION and kind[0] in ("integer", "float", "bool"):
         return _regression(columns, place)
     if chosen != inferred:
         raise DataError(
@@ -68,7 +69,7 @@ def build_targets(
             where=where("task.problem_type"),
             todo=f"Leave problem_type out (it would be {inferred!r}), or name another label column",
         )
-    if chosen == "single_label_classification":
+    if chosen == SINGLE:
         return _single(columns, feature, kind[0], place)
     if kind[0] in ("class", "text"):
         return _sets(columns, feature, kind[0], place)
@@ -78,12 +79,12 @@ def build_targets(
 def _infer(kind: tuple[str, bool], train: pa.ChunkedArray) -> ProblemType:
     content, is_list = kind
     if not is_list:
-        return "regression" if content == "float" else "single_label_classification"
+        return REGRESSION if content == "float" else SINGLE
     if content != "float":
-        return "multi_label_classification"
+        return MULTI
     values = pc.list_flatten(train)
     is_hot = pc.all(pc.or_(pc.equal(values, 0.0), pc.equal(values, 1.0))).as_py()
-    return "multi_label_classification" if is_hot else "regression"
+    return MULTI if is_hot else REGRESSION
 
 
 def _single(
@@ -100,7 +101,7 @@ def _single(
             where=place,
             todo="Check the split expression and the label column",
         )
-    space = LabelSpace(problem_type="single_label_classification", names=names, num_labels=len(names))
+    space = LabelSpace(problem_type=SINGLE, names=names, num_labels=len(names))
     return space, targets
 
 
@@ -115,7 +116,7 @@ def _sets(
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         values = codes(split, flat[split], place, offsets)
         targets[split] = LabelTargets(values=values, offsets=offsets, num_labels=len(names))
-    space = LabelSpace(problem_type="multi_label_classification", names=names, num_labels=len(names))
+    space = LabelSpace(problem_type=MULTI, names=names, num_labels=len(names))
     return space, targets
 
 
@@ -134,7 +135,7 @@ def _vectors(
                 todo="Give class numbers as a list of ClassLabel",
             )
     names = tuple(str(i) for i in range(num_labels))
-    space = LabelSpace(problem_type="multi_label_classification", names=names, num_labels=num_labels)
+    space = LabelSpace(problem_type=MULTI, names=names, num_labels=num_labels)
     return space, {split: LabelTargets(values=values) for split, values in dense.items()}
 
 
@@ -148,7 +149,7 @@ def _regression(
             raise DataError(f"{split} row {wrong[0]}: the target is {values[wrong[0]]}", where=place)
     first = next(iter(dense.values()))
     num_labels = 1 if first.ndim == 1 else first.shape[1]
-    space = LabelSpace(problem_type="regression", names=(), num_labels=num_labels)
+    space = LabelSpace(problem_type=REGRESSION, names=(), num_labels=num_labels)
     return space, {split: LabelTargets(values=values) for split, values in dense.items()}
 
 

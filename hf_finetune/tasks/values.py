@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from hf_finetune.problems import Labels
+
 if TYPE_CHECKING:
     import datasets
     import numpy as np
@@ -53,23 +55,8 @@ Decode: TypeAlias = "Callable[[Arrays], dict[str, np.ndarray]]"
 """Reduced rows of a batch -> the same with text in place of token numbers."""
 
 
-class Space(Protocol):
-    """What a model can say: some classes, numbers, or text. Metrics and losses know it, too."""
-
-    @property
-    def problem_type(self) -> str:
-        """One of transformers' three problem types, or "ctc" or "seq2seq" for text."""
-        ...
-
-    @property
-    def num_labels(self) -> int:
-        """Outputs of the model: classes, targets of a regression, tokens of the vocabulary."""
-        ...
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The names of the classes; empty where there are none."""
-        ...
+class Space(Labels, Protocol):
+    """What a model can say: some classes, numbers, or text."""
 
     def describe(self) -> str:
         """Say in a few words what there is to say."""
