@@ -33,6 +33,16 @@ VOICES = {
 """Accent and speaker; no speaker is in two splits. A voice that espeak-ng does not know (en-gb+m2 is one: its
 British English is called en) it replaces by its usual one without a word: a test compares them."""
 
+MORE_VOICES = [
+    *("en-us+adam", "en+Andy", "en-us+benjamin", "en-029+boris", "en+david", "en-us+ed"),
+    *("en-gb-scotland+edward", "en-us+Gene", "en+Henrique", "en-us+Hugo", "en-gb-x-rp+iven"),
+    *("en-us+Jacky", "en+john", "en-us+max", "en-us+Mike", "en-029+paul", "en+quincy", "en-us+rob"),
+    *("en-gb-x-gbclan+robert", "en-us+shelby", "en+travis", "en-us+victor", "en-us+zac"),
+    *("en-us-nyc+norbert", "en+sandro", "en-us+grandma", "en-us+Mario", "en-us+pablo", "en+miguel"),
+    *("en-us+antonio", "en-us+marcelo", "en-us+steph2", "en-us+RicishayMax2", "en+RicishayMax3"),
+]
+"""More people for a training split that wants many; none of them is in a split of `VOICES`."""
+
 SPEEDS, PITCHES = (120, 200), (25, 75)
 """Words a minute, and espeak-ng's scale from 0 to 99; lowest and highest."""
 RATE = 16_000  # Hz, what speech models want

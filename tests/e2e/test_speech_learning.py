@@ -1,6 +1,6 @@
 """The recipes that train on made speech learn: as well as their `expected` block says, on voices never heard.
 
-They take one to three CPU minutes each; what they have to reach is written in the recipes, and nowhere else.
+They take one to four CPU minutes each; what they have to reach is written in the recipes, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("name", "metric", "at_least"),
-    [("quickstart_speech", "accuracy", 0.85), ("espeak_keywords", "accuracy", 0.9)],
+    [("quickstart_speech", "accuracy", 0.85), ("espeak_keywords", "accuracy", 0.98)],
 )
 def test_words_are_told_apart(name, metric, at_least, request, tmp_path):
     if name != "quickstart_speech":  # its clips are shipped
@@ -26,7 +26,7 @@ def test_words_are_told_apart(name, metric, at_least, request, tmp_path):
     recipe = load_recipe(RECIPES / f"{name}.yaml", [f"training.output_dir={tmp_path / 'run'}"])
     scores = run(recipe).scores["test"]
     expected, tolerance = recipe.expected[f"test_{metric}"], recipe.expected["tolerance"]
-    assert expected >= at_least, "the recipe promises too little"
+    assert expected - tolerance >= at_least, "the recipe promises too little"
     assert scores[metric] >= expected - tolerance
 
 

@@ -58,23 +58,27 @@ def test_the_same_bytes_come_out_each_time(espeak, tmp_path):
 def test_every_voice_is_another_and_in_one_split_only(espeak, tmp_path):
     code = """
 import hashlib
-from speak import VOICES, Utterance, speak_all
-voices = [voice for split in VOICES.values() for voice in split]
+from speak import MORE_VOICES, VOICES, Utterance, speak_all
+voices = [voice for split in VOICES.values() for voice in split] + MORE_VOICES
 speakers = [voice.split("+")[1] for voice in voices]
 said = speak_all([Utterance("seven", voice, 150, 50) for voice in voices])
 print(len(voices), len(set(speakers)), len({hashlib.sha256(wave).hexdigest() for wave in said}))
 """
     done = run_python(code, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["26"] * 3
+    assert done.stdout.split() == ["60"] * 3
 
 
 @pytest.mark.parametrize(
-    ("script", "num_rows", "num_texts"),
-    [("words", [960, 120, 300], [10, 10, 10]), ("sentences", [840, 40, 80], [280, 40, 80])],
+    ("folder", "num_rows", "num_texts", "num_voices"),
+    [
+        ("espeak-words-v2", [1500, 120, 300], [10, 10, 10], 60),
+        ("espeak-sentences-v1", [840, 40, 80], [280, 40, 80], 26),
+    ],
 )
-def test_what_is_said_in_the_splits(script, num_rows, num_texts, tmp_path):
-    (tmp_path / ".cache" / "hf-finetune" / f"espeak-{script}-v1").mkdir(parents=True)  # so nothing is made
+def test_what_is_said_in_the_splits(folder, num_rows, num_texts, num_voices, tmp_path):
+    (tmp_path / ".cache" / "hf-finetune" / folder).mkdir(parents=True)  # so nothing is made
+    script = folder.split("-")[1]
     code = f"""
 from {script} import plan_splits
 splits = plan_splits()
@@ -86,14 +90,14 @@ print(len({{one.voice for rows in splits.values() for one in rows}}))
     done = run_python(code, tmp_path)
     assert done.returncode == 0, done.stderr
     num_all = 10 if script == "words" else sum(num_texts)  # the same words, but other sentences
-    assert done.stdout.splitlines() == [str(num_rows), str(num_texts), str(num_all), "26"]
+    assert done.stdout.splitlines() == [str(num_rows), str(num_texts), str(num_all), str(num_voices)]
 
 
 def test_without_espeak_it_says_how_to_get_it(tmp_path):
     done = run_python("import words", tmp_path, PATH="")
     assert done.returncode == 1
     assert "apt-get install espeak-ng" in done.stderr
-    assert not (tmp_path / ".cache" / "hf-finetune" / "espeak-words-v1").exists()
+    assert not (tmp_path / ".cache" / "hf-finetune" / "espeak-words-v2").exists()
 
 
 def test_a_word_that_cannot_be_said_is_named(espeak, tmp_path):
