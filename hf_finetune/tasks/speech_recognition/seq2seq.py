@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Seq2SeqRecognition"]
 
-START_OF_TIME = "<|0.00|>"
-"""Whisper's token for the time at which a window starts; a vocabulary has it together with all others."""
+NO_TIMESTAMPS = "<|notimestamps|>"
+"""The last of Whisper's tokens that are no times."""
 
 
 class Seq2SeqRecognition(SpeechTask):
@@ -169,7 +171,8 @@ class Seq2SeqRecognition(SpeechTask):
         self, feature: Any, folders: Sequence[str], *, processor: Any
     ) -> Preparation:
         """Take longer clips than the model hears at once, where it can say at which second a window ends."""
-        if START_OF_TIME in self.tokenizer.get_vocab():
+        no_timestamps = self.tokenizer.get_vocab().get(NO_TIMESTAMPS)
+        if no_timestamps is not None and self.config.vocab_size > no_timestamps + 1:
             return self._prepare_up_to(self.options.max_seconds, folders)
         return super().build_predict_preparation(feature, folders, processor=processor)
 
@@ -201,10 +204,20 @@ class Seq2SeqRecognition(SpeechTask):
 
         def reduce(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
             is_long = most is not None and inputs["input_features"].shape[-1] > most
-            is_timed = is_long or self.options.timestamps
-            return _write({"return_timestamps": True} if is_timed else {}, model, inputs, outputs)
+            settings: dict[str, Any] = (
+                {"return_timestamps": True} if is_long or self.options.timestamps else {}
+            )
+            if is_long:
+                settings["generation_config"] = self._with_times(model)
+            return _write(settings, model, inputs, outputs)
 
         return reduce
+
+    def _with_times(self, model: Any) -> Any:
+        """Return a model's settings for writing with the token that older checkpoints do not name in them."""
+        config = copy.deepcopy(model.generation_config)
+        config.no_timestamps_token_id = self.tokenizer.get_vocab()[NO_TIMESTAMPS]
+        return config
 
     def build_decode(self, space: Any) -> Decode:
         """Return what turns tokens into text, those written and those of the transcript."""
@@ -225,14 +238,27 @@ class Seq2SeqRecognition(SpeechTask):
 
     def say(self, row: Arrays, space: Any) -> dict[str, Any]:
         """Return the text of one file, and where the recipe wants it when each piece is said, in seconds."""
+        no_timestamps = self.tokenizer.get_vocab().get(NO_TIMESTAMPS)
+        if no_timestamps is None or not (row["tokens"] > no_timestamps).any():
+            return super().say(row, space) | ({"pieces": []} if self.options.timestamps else {})
+        tokens = row["tokens"].tolist()
+        text = {"text": _join(self.tokenizer, tokens)}
         if not self.options.timestamps:
-            return super().say(row, space)
-        found = space.tokenizer.decode(row["tokens"].tolist(), output_offsets=True, skip_special_tokens=True)
+            return text
+        found = self.tokenizer.decode(tokens, output_offsets=True, skip_special_tokens=True)
         pieces = [
             {"text": piece["text"].strip(), "start": piece["timestamp"][0], "end": piece["timestamp"][1]}
             for piece in found["offsets"]
         ]
-        return {"text": found["text"].strip(), "pieces": pieces}
+        return {**text, "pieces": pieces}
+
+
+def _join(tokenizer: Any, tokens: list[int]) -> str:
+    """Return the text between times: a model that was fine-tuned begins no piece with the space it wants."""
+    timed = tokenizer.decode(tokens, skip_special_tokens=True, decode_with_timestamps=True)
+    pieces = [piece.strip() for piece in re.split(r"<\|\d+\.\d\d\|>", timed)]
+    has_spaces = any(" " in piece for piece in pieces)
+    return (" " if has_spaces else "").join(filter(None, pieces))
 
 
 def _write(settings: dict[str, Any], model: Any, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
