@@ -69,7 +69,7 @@ def reading_hub(
                 yield
     except HubError:
         raise
-    except Exception as error:
+    except Exception as error:  # of half a dozen libraries; what has nothing to do with the Hub goes on
         known = _explain(error, kind, name, revision, where)
         if known is None:
             raise
@@ -167,7 +167,7 @@ def _explain(
     what = {"model": "checkpoint", "dataset": "data set"}[kind]
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
     near = difflib.get_close_matches(name, [known for known in list_cached(kind) if known != name], n=3)
-    hint = f". Cached here: {', '.join(near)}" if near else ""
+    hint = f" Cached here: {', '.join(near)}" if near else ""
 
     def has(*types: type[BaseException], text: str = "") -> bool:
         return any(isinstance(cause, types) and text in str(cause) for cause in causes)
@@ -176,7 +176,7 @@ def _explain(
         return HubError(text, where=where, todo=todo)
 
     if has(errors.GatedRepoError) or has(DatasetNotFoundError, text="is a gated dataset"):
-        return told(f"the {what} {name!r} is gated", f"Ask for access at {page}, then run 'hf auth login'")
+        return told(f"the {what} {name!r} is gated", f"Ask for access at {page}, then run 'hf auth login'.")
     if has(errors.RevisionNotFoundError):
         return told(
             f"the {what} {name!r} has no revision {revision!r}", f"Its revisions are listed at {page}"
@@ -184,7 +184,7 @@ def _explain(
     if has(errors.RepositoryNotFoundError, DatasetNotFoundError):
         return told(
             f"the Hub has no {what} {name!r}, or it is private",
-            f"Check the spelling; for a private one run 'hf auth login'{hint}",
+            f"Check the spelling; for a private one run 'hf auth login'.{hint}",
         )
     if not is_reachable() and has(OSError):
         at = f" at revision {revision}" if revision else ""
@@ -194,7 +194,7 @@ def _explain(
         first = "Unset HF_HUB_OFFLINE to fetch it" if is_wanted else retry
         return told(
             f"{reason}, and the cache {constants.HF_HUB_CACHE} has no (whole) {what} {name!r}{at}",
-            f"{first}, or give a local path{hint}",
+            f"{first}, or give a local path.{hint}",
         )
     answers = [cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)]
     if answers and all(isinstance(cause, errors.EntryNotFoundError) for cause in answers):
@@ -202,7 +202,7 @@ def _explain(
     is_ill = answers or has(errors.LocalEntryNotFoundError)
     if is_ill or any(is_of_network(cause) or _is_of_xet(cause) for cause in causes):
         reason = str(error) or type(error).__name__
-        return told(f"reading the {what} {name!r} from the Hub failed: {reason}", "Try again later")
+        return told(f"reading the {what} {name!r} from the Hub failed: {reason}", "Try again later.")
     return None
 
 

@@ -163,7 +163,7 @@ def check_batch_size(splits: Splits, batch_size: int, *, where: str | None = Non
         raise DataError(
             f"a batch of {batch_size} is larger than the training split ({len(splits.train)} rows)",
             where=where,
-            todo="Lower per_device_train_batch_size, or use fewer processes",
+            todo="Lower per_device_train_batch_size, or use fewer processes.",
         )
 
 
@@ -197,7 +197,7 @@ def _check_features(
                     f"the column {column!r} ({role}) is {source.features[column]} in the {name} split "
                     f"but {train[column]} in the training split",
                     where=place,
-                    todo="Give both splits the same features, class names in the same order included",
+                    todo="Give both splits the same features, class names in the same order included.",
                 )
 
 
@@ -221,7 +221,7 @@ def _judge_problems(
         raise DataError(
             f"{len(bad)} unusable row{'s'[: len(bad) > 1]}: " + "; ".join(bad[:5]) + more,
             where=recipe.where("data.bad_rows"),
-            todo="Repair or remove them, or say data: {bad_rows: drop}",
+            todo="Repair or remove them, or say data: {bad_rows: drop}.",
         )
     kept = {
         name: np.setdiff1d(np.arange(len(split.source)), [row for row, _ in problems[name]])
@@ -244,7 +244,7 @@ def _divide(train: RawRows, preparation: Preparation, recipe: Recipe, seed: int)
         raise DataError(
             f"the training split ({len(train)} rows) is too small to hold rows out for evaluation",
             where=recipe.where("data.splits"),
-            todo="Name a split in data.splits.eval",
+            todo="Name a split in data.splits.eval.",
         )
     kept, out = (RawRows(train.split, preparation, train.rows[part], train.targets) for part in (stay, held))
     return kept, out

@@ -78,7 +78,7 @@ def _infer(role: Role, features: dict[str, Any], sample: dict[str, Any], where: 
             where=where,
             todo=f"If one of them is, say so: {example}"
             if features
-            else f"Add {role.what}; in a folder of files, put each class into a sub-folder of its own",
+            else f"Add {role.what}; in a folder of files, put each class into a sub-folder of its own.",
         )
     listed = " or ".join(f"{column!r} ({describe_feature(features[column])})" for column in best)
     raise DataError(f"which column is {role.what}: {listed}?", where=where, todo=f"Say so: {example}")

@@ -59,10 +59,10 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
         raise DataError(
             f"{spec.path} cannot be read: {error.__cause__ or error}",
             where=where,
-            todo="Repair the file, or name the files to read in data.data_files",
+            todo="Repair the file, or name the files to read in data.data_files.",
         ) from error
     except (FileNotFoundError, datasets.exceptions.DataFilesNotFoundError) as error:
-        raise DataError(f"no data at {spec.path}: {error}", where=where, todo="Check the path") from error
+        raise DataError(f"no data at {spec.path}: {error}", where=where, todo="Check the path.") from error
     except ValueError as error:
         told = "there is no row in it" if "corresponds to no data" in str(error) else str(error)
         raise DataError(f"{spec.path} cannot be loaded: {told}", where=where) from error
@@ -108,13 +108,13 @@ def take_split(loaded: datasets.DatasetDict, expression: str, *, where: str) -> 
         raise DataError(
             f"{expression!r} is not a split expression: {error}",
             where=where,
-            todo="Write for example train[:95%] or train[1000:2000]",
+            todo="Write for example train[:95%] or train[1000:2000].",
         ) from error
     rows = [loaded[part.splitname].select(range(part.from_, part.to)) for part in parts]
     taken = rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
     if not len(taken):
         held = ", ".join(f"{name} has {len(loaded[name])} rows" for name in names)
-        raise DataError(f"the split {expression!r} is empty ({held})", where=where, todo="Ask for more rows")
+        raise DataError(f"the split {expression!r} is empty ({held})", where=where, todo="Ask for more rows.")
     return taken
 
 
@@ -159,7 +159,7 @@ def _refuse_other_revision(fetched: datasets.DatasetDict, spec: Any, where: str)
         raise HubError(
             f"the Hub cannot be reached, and the cached copy of {spec.path!r} is of revision {cached}",
             where=where,
-            todo="Connect to fetch the revision you want, or name the cached one in data.revision",
+            todo="Connect to fetch the revision you want, or name the cached one in data.revision.",
         )
 
 
@@ -168,7 +168,7 @@ def _refuse(recipe: Recipe, keys: list[str], why: str) -> None:
     for key in keys:
         if getattr(recipe.data, key):
             raise DataError(
-                f"data.{key} means nothing {why}", where=recipe.where(f"data.{key}"), todo="Take it out"
+                f"data.{key} means nothing {why}", where=recipe.where(f"data.{key}"), todo="Take it out."
             )
 
 
@@ -178,7 +178,7 @@ def _check_options(recipe: Recipe) -> dict[str, Any]:
         raise DataError(
             f"data.options cannot hold {taken[0]!r}",
             where=recipe.where(f"data.options.{taken[0]}"),
-            todo="The keys of data itself say it",
+            todo="The keys of data itself say it.",
         )
     return recipe.data.options
 
@@ -202,7 +202,7 @@ def _builder_of(path: Path, where: str) -> str:
     raise DataError(
         f"{path} is of no known kind",
         where=where,
-        todo=f"Known suffixes: {', '.join(sorted(BUILDER_OF_SUFFIX))}; for other text files name a builder",
+        todo=f"Known suffixes: {', '.join(sorted(BUILDER_OF_SUFFIX))}; for other text files name a builder.",
     )
 
 
@@ -220,10 +220,10 @@ def _not_there(path: Path, where: str) -> DataError:
 def _refuse_nothing(name: str, path: Path, spec: Any, where: str) -> None:
     """Refuse what `datasets` would answer with a page of its own internals."""
     if path.is_dir() and not any(path.iterdir()):
-        raise DataError(f"the folder {path} is empty", where=where, todo="Check the path")
+        raise DataError(f"the folder {path} is empty", where=where, todo="Check the path.")
     if not path.is_dir() and spec.data_files is None and spec.data_dir is None:
         raise DataError(
             f"{name!r} is a way of reading files, not a data set",
             where=where,
-            todo="Name the files in data.data_files or data.data_dir",
+            todo="Name the files in data.data_files or data.data_dir.",
         )

@@ -55,7 +55,7 @@ def build_targets(
         raise DataError(
             f"a column of {type(feature).__name__} cannot be a label",
             where=place,
-            todo="Labels are ClassLabel, text, integers or floats, or lists of these",
+            todo="Labels are ClassLabel, text, integers or floats, or lists of these.",
         )
     for split, column in columns.items():
         _refuse_nulls(split, column, place)
@@ -67,7 +67,7 @@ def build_targets(
         raise DataError(
             f"the label column holds {describe_feature(feature)}, which does not fit {chosen!r}",
             where=where("task.problem_type"),
-            todo=f"Leave problem_type out (it would be {inferred!r}), or name another label column",
+            todo=f"Leave problem_type out (it would be {inferred!r}), or name another label column.",
         )
     if chosen == SINGLE:
         return _single(columns, feature, kind[0], place)
@@ -99,7 +99,7 @@ def _single(
             f"every row of the split {train_split!r} has the label {names[present[0]]!r}: "
             "there is nothing to tell apart",
             where=place,
-            todo="Check the split expression and the label column",
+            todo="Check the split expression and the label column.",
         )
     space = LabelSpace(problem_type=SINGLE, names=names, num_labels=len(names))
     return space, targets
@@ -132,7 +132,7 @@ def _vectors(
                 f"{split} row {wrong[0]}: a list of numbers as label must be a vector of 0 and 1, "
                 f"got {values[wrong[0]].tolist()}",
                 where=place,
-                todo="Give class numbers as a list of ClassLabel",
+                todo="Give class numbers as a list of ClassLabel.",
             )
     names = tuple(str(i) for i in range(num_labels))
     space = LabelSpace(problem_type=MULTI, names=names, num_labels=num_labels)
@@ -168,7 +168,7 @@ def _dense(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.n
             raise DataError(
                 f"{split} row {wrong[0]}: a label of {lengths[wrong[0]]} numbers where the first has {width}",
                 where=place,
-                todo="Vectors of numbers must all have the same length",
+                todo="Vectors of numbers must all have the same length.",
             )
         flat = pc.list_flatten(column).cast(pa.float32(), safe=False)
         dense[split] = np.asarray(flat.to_numpy()).reshape(len(column), width or 0)
@@ -209,7 +209,7 @@ def _unknown_label(
         what = f"{split} row {row}: the label {value} " + (
             "means 'not labelled'" if value == -1 else f"is not one of the {len(names)} classes"
         )
-        return DataError(what, where=place, todo="Name a split that has labels")
+        return DataError(what, where=place, todo="Name a split that has labels.")
     near = difflib.get_close_matches(str(value), names, n=1)
     return DataError(
         f"{split} row {row}: the label {value!r} is not among the {len(names)} labels of the training split",
@@ -221,4 +221,4 @@ def _unknown_label(
 def _refuse_nulls(split: str, column: pa.ChunkedArray, place: str) -> None:
     if column.null_count:
         row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
-        raise DataError(f"{split} row {row}: the label is missing", where=place, todo="Remove the row")
+        raise DataError(f"{split} row {row}: the label is missing", where=place, todo="Remove the row.")
