@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -242,7 +241,7 @@ class Seq2SeqRecognition(SpeechTask):
         if no_timestamps is None or not (row["tokens"] > no_timestamps).any():
             return super().say(row, space) | ({"pieces": []} if self.options.timestamps else {})
         tokens = row["tokens"].tolist()
-        text = {"text": _join(self.tokenizer, tokens)}
+        text = {"text": space.read_timed(row["tokens"])}
         if not self.options.timestamps:
             return text
         found = self.tokenizer.decode(tokens, output_offsets=True, skip_special_tokens=True)
@@ -251,14 +250,6 @@ class Seq2SeqRecognition(SpeechTask):
             for piece in found["offsets"]
         ]
         return {**text, "pieces": pieces}
-
-
-def _join(tokenizer: Any, tokens: list[int]) -> str:
-    """Return the text between times: a model that was fine-tuned begins no piece with the space it wants."""
-    timed = tokenizer.decode(tokens, skip_special_tokens=True, decode_with_timestamps=True)
-    pieces = [piece.strip() for piece in re.split(r"<\|\d+\.\d\d\|>", timed)]
-    has_spaces = any(" " in piece for piece in pieces)
-    return (" " if has_spaces else "").join(filter(None, pieces))
 
 
 def _write(settings: dict[str, Any], model: Any, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:

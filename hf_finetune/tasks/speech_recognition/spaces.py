@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,3 +120,14 @@ class WritingSpace:
         """Return the text of tokens, [L] padded with -100, without language, task and end tokens."""
         kept = tokens[tokens != IGNORED].tolist()
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
+
+    def read_timed(self, tokens: np.ndarray) -> str:
+        """Return the text of Whisper's tokens with times among them, [L].
+
+        What is between two times is a piece; a model that was fine-tuned on transcripts begins none of them
+        with the space that would keep it from the one before.
+        """
+        timed = self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True, decode_with_timestamps=True)
+        pieces = [piece for piece in re.split(r"<\|\d+\.\d\d\|>", timed) if piece.strip()]
+        has_spaces = any(" " in piece for piece in pieces)  # some scripts have none
+        return (" " if has_spaces else "").join(piece.strip() for piece in pieces)

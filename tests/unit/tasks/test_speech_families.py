@@ -23,6 +23,7 @@ from hf_finetune.runner import check, prepare, run
 from hf_finetune.tasks.speech_recognition.frames import count_frames
 from hf_finetune.tasks.speech_recognition.inputs import shift_right
 from hf_finetune.tasks.speech_recognition.long_waves import forward_long_waves
+from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
 
 QUICK = [
     "model.from_scratch=false",
@@ -251,6 +252,8 @@ def test_predict_by_a_decoder(tmp_path: Path) -> None:
 def test_predict_hears_all_of_a_long_clip(timestamps: bool, tmp_path: Path) -> None:
     """A window of this model is 2 s; what it says of one clip depends on no other."""
     checkpoint = save_whisper(tmp_path / "checkpoint", timestamps=True)
+    if not timestamps:  # as in checkpoints from before there was such a file
+        (checkpoint / "generation_config.json").unlink()
     number = transformers.WhisperTokenizer.from_pretrained(checkpoint).convert_tokens_to_ids
     # letters, and times in the first half of a window: random weights would end their text at once
     others = [
@@ -268,6 +271,7 @@ def test_predict_hears_all_of_a_long_clip(timestamps: bool, tmp_path: Path) -> N
         assert "<|" not in answer["text"]
     processor = transformers.AutoProcessor.from_pretrained(result.folder.best)
     model = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(result.folder.best)
+    model.generation_config.no_timestamps_token_id = number("<|notimestamps|>")
     clip, rate = soundfile.read(files[1], dtype="float32")
     inputs = processor(clip, sampling_rate=rate, return_tensors="pt", truncation=False, padding="longest")
     assert inputs["input_features"].shape[-1] == 750
@@ -276,6 +280,20 @@ def test_predict_hears_all_of_a_long_clip(timestamps: bool, tmp_path: Path) -> N
     alone = processor(clip[: 2 * rate], sampling_rate=rate, return_tensors="pt")
     start = processor.decode(model.generate(**alone, return_timestamps=True)[0], skip_special_tokens=True)
     assert len(found[1]["text"]) > len(start.strip()), "more is written than of the first window"
+
+
+def test_pieces_between_times_are_apart_where_a_language_has_spaces(tmp_path: Path) -> None:
+    tokenizer = transformers.WhisperTokenizer.from_pretrained(save_whisper(tmp_path / "it", timestamps=True))
+    space = WritingSpace(tokenizer=tokenizer, num_labels=len(tokenizer), start=0, pad=0)
+    for pieces, wanted in (
+        (("ab cd", "ef"), "ab cd ef"),
+        ((" ab", " cd"), "ab cd"),
+        (("ab", "cd"), "abcd"),
+        (("", "ab c"), "ab c"),
+    ):
+        said = "".join(f"<|0.00|>{piece}<|1.00|>" for piece in pieces)
+        tokens = tokenizer(said, add_special_tokens=False).input_ids
+        assert space.read_timed(np.array(tokens)) == wanted
 
 
 def test_a_decoder_that_knows_no_times_hears_no_long_clip(tmp_path: Path) -> None:
