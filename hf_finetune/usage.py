@@ -11,38 +11,41 @@ __all__ = ["show_adapter_usage", "show_usage"]
 
 @dataclass(frozen=True)
 class _Loading:
-    """Two classes of transformers, an example of the input, and how a pipeline takes the processor."""
+    """How a task's models are loaded and fed.
+
+    Args:
+        processor: Class of transformers.
+        auto_peft: Class of peft that loads adapters with their base.
+        sample: An example of the input.
+        word: How a pipeline takes the processor.
+    """
 
     processor: str
-    model: str
+    auto_peft: str
     sample: str
     word: str
 
 
 _LOADINGS = {
     "image-classification": _Loading(
-        "AutoImageProcessor", "AutoModelForImageClassification", "picture.png", "image_processor=processor"
+        "AutoImageProcessor", "AutoPeftModel", "picture.png", "image_processor=processor"
     ),
     "text-classification": _Loading(
-        "AutoTokenizer", "AutoModelForSequenceClassification", "some text", "tokenizer=processor"
+        "AutoTokenizer", "AutoPeftModelForSequenceClassification", "some text", "tokenizer=processor"
     ),
     "token-classification": _Loading(
-        "AutoTokenizer", "AutoModelForTokenClassification", "some text", "tokenizer=processor"
+        "AutoTokenizer", "AutoPeftModelForTokenClassification", "some text", "tokenizer=processor"
     ),
     "audio-classification": _Loading(
-        "AutoFeatureExtractor",
-        "AutoModelForAudioClassification",
-        "sound.wav",
-        "feature_extractor=processor",
+        "AutoFeatureExtractor", "AutoPeftModel", "sound.wav", "feature_extractor=processor"
     ),
     "automatic-speech-recognition": _Loading(
         "AutoProcessor",
-        "AutoModelForCTC",
+        "AutoPeftModel",
         "speech.wav",
         "tokenizer=processor.tokenizer, feature_extractor=processor.feature_extractor",
     ),
 }
-_SEQ2SEQ = "AutoModelForSpeechSeq2Seq"
 
 
 def show_usage(task: str, source: str, *, sampling_rate: int | None = None) -> str:
@@ -78,46 +81,65 @@ def show_adapter_usage(
     source: str,
     *,
     base: str,
+    base_revision: str | None = None,
     labels: Sequence[str] = (),
-    is_seq2seq: bool = False,
+    is_ctc: bool = False,
+    is_writer: bool = False,
     sampling_rate: int | None = None,
 ) -> str:
     """Return Python that puts adapters on their base and applies both to one file.
 
     Args:
         task: Pipeline tag of the Hub.
-        source: Hub id or folder of the adapters.
+        source: Hub id or folder of the adapters; they name their base and its revision.
         base: Hub id or folder of the model they belong to.
+        base_revision: Of the base.
         labels: Names of the classes of a head that came with the adapters.
-        is_seq2seq: Whether speech is recognised by a decoder.
+        is_ctc: Whether the head says a letter at a time. peft 0.21 looks for the input embeddings of whatever
+            has a tokenizer, and a model of sounds has none: then the base is loaded by its name.
+        is_writer: Whether it generates text; how is kept beside the adapters.
         sampling_rate: Of the sounds it takes; None for models of other things.
     """
     loading = _LOADINGS[task]
-    auto = _SEQ2SEQ if is_seq2seq else loading.model
     imports, opening, argument = _open_sample(task, sampling_rate)
-    names, start, head = [], "", ""
-    if labels:
-        start = "\n    "
-        names = [f"names = {json.dumps(list(labels))}"]
-        head = (
-            ",\n    id2label=dict(enumerate(names)),\n    label2id={name: i for i, name in enumerate(names)},"
-            "\n    ignore_mismatched_sizes=True,\n"
-        )
+    if is_ctc:
+        options = [f"revision={json.dumps(base_revision)}"] if base_revision else []
+        options += ["vocab_size=len(processor.tokenizer)", "ignore_mismatched_sizes=True"]
+        peft, classes = "PeftModel", f"AutoModelForCTC, {loading.processor}"
+        adapted = [
+            f"base = {_call('AutoModelForCTC.from_pretrained', json.dumps(base), *options)}",
+            f"adapted = PeftModel.from_pretrained(base, {json.dumps(source)})",
+        ]
+    else:
+        named = ["id2label=dict(enumerate(names))", "label2id={name: i for i, name in enumerate(names)}"]
+        options = [*named, "ignore_mismatched_sizes=True"] if labels else []
+        peft, classes = loading.auto_peft, loading.processor
+        adapted = [f"adapted = {_call(f'{peft}.from_pretrained', json.dumps(source), *options)}"]
+    if is_writer:
+        classes = f"{classes}, GenerationConfig"
+        settings = f"GenerationConfig.from_pretrained({json.dumps(source)})"
+        adapted.append(f"adapted.get_base_model().generation_config = {settings}")
     return "\n".join(
         [
             *imports,
-            "from peft import PeftModel",
-            f"from transformers import {loading.processor}, {auto}, pipeline",
+            f"from peft import {peft}",
+            f"from transformers import {classes}, pipeline",
             "",
             *opening,
-            *names,
-            f"base = {auto}.from_pretrained({start}{json.dumps(base)}{head})",
-            f"adapted = PeftModel.from_pretrained(base, {json.dumps(source)})",
             f"processor = {loading.processor}.from_pretrained({json.dumps(source)})",
+            *([f"names = {json.dumps(list(labels))}"] if labels else []),
+            *adapted,
             f"model = pipeline({json.dumps(task)}, model=adapted, {loading.word})",
             f"print(model({argument}))",
         ]
     )
+
+
+def _call(function: str, *arguments: str) -> str:
+    """Write a call, an argument a line where there are several."""
+    if len(arguments) == 1:
+        return f"{function}({arguments[0]})"
+    return "".join([f"{function}(\n", *(f"    {argument},\n" for argument in arguments), ")"])
 
 
 def _open_sample(task: str, sampling_rate: int | None) -> tuple[list[str], list[str], str]:

@@ -59,7 +59,7 @@ def _row(path: Path) -> list[str]:
     return [
         f"[{name}]({name})",
         recipe.task.name,
-        _short(recipe.model.checkpoint),
+        _short(recipe.model.checkpoint) + (f", {recipe.model.peft.method}" if recipe.model.peft else ""),
         _short(recipe.data.path),
         recipe.engine,
         _score(recipe),

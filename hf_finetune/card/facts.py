@@ -83,8 +83,10 @@ def show_use(record: RunRecord, source: str) -> str:
         task,
         source,
         base=str(record.lookup("model.checkpoint", "")),
+        base_revision=record.environment.get("checkpoint_revision"),
         labels=[str(name) for name in record.scores.get("labels") or ()],
-        is_seq2seq=record.scores.get("problem_type") == "seq2seq",
+        is_ctc=record.scores.get("problem_type") == "ctc",
+        is_writer=record.scores.get("problem_type") == "seq2seq",
         sampling_rate=rate,
     )
 

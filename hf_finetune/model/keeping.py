@@ -41,6 +41,9 @@ def save_model(model: Any, folder: Path, *, merge: bool = False) -> None:
         prune_ranks(model)
         # "auto" would ask the Hub for the base's vocabulary; a new one lies in a module that is kept whole
         model.save_pretrained(str(folder), save_embedding_layers=False)
+        base: Any = model.get_base_model()
+        if base.can_generate():  # how it writes was set for this run; peft 0.21 keeps only the adapters
+            base.generation_config.save_pretrained(folder)
 
 
 def load_model(
@@ -68,5 +71,7 @@ def load_model(
     with warnings.catch_warnings():
         # peft 0.21 takes AdaLoRA's saved ranks for LoRA's `rank_pattern`, and then for those of AdaLoRA
         warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
+        # and asks transformers 5.23 by a name that was changed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         adapted: nn.Module = peft.PeftModel.from_pretrained(base, folder)
     return adapted

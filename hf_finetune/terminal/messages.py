@@ -126,11 +126,16 @@ def _score_table(scores: Any, console: Console) -> Table | None:
 def _facts(scores: Any) -> list[tuple[str, str]]:
     train = _part(scores, "train")
     runtime, speed = as_float(train.get("runtime_s")), as_float(train.get("samples_per_second"))
+    num_all, num_trained = as_float(train.get("num_parameters")), as_float(train.get("num_trained"))
     if runtime is None:
         return []
     updates = f" for {format_number(train['updates'])} updates" if train.get("updates") is not None else ""
     rate = f", {format_rate(speed)} samples/s" if speed is not None else ""
-    return [("training", f"{format_duration(runtime)}{updates}{rate}")]
+    facts = [("training", f"{format_duration(runtime)}{updates}{rate}")]
+    if num_all and num_trained is not None and num_trained < num_all:
+        share = f"{100 * num_trained / num_all:.3g} %"
+        facts.append(("trained", f"{num_trained:,.0f} of {num_all:,.0f} parameters ({share})"))
+    return facts
 
 
 def _places(folder: Path) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from hf_finetune import evaluate, load_recipe, predict, run
 from hf_finetune.errors import UserError
+from hf_finetune.terminal import print_summary
 
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 METHODS = {
@@ -54,6 +55,17 @@ def test_the_same_run_from_both_engines_evaluated_and_merged(method, tmp_path, c
     assert merged.scores["test"] == pytest.approx(ends["trainer"] | merged.scores["test"], rel=1e-5)
     assert without_times(merged.scores["test"]) == pytest.approx(ends["trainer"], rel=1e-5)
     assert without_times(evaluate(merged.folder.path)) == without_times(merged.scores["test"])
+
+
+def test_the_quickstart_with_adapters(tmp_path, capsys):
+    """The recipe as it is shipped, cut short; the end says how much was trained."""
+    words = [f"training.output_dir={tmp_path / 'run'}", "training.max_steps=3", "training.eval_strategy=no"]
+    recipe = load_recipe(SMOKE.parent / "quickstart_lora.yaml", [*words, "training.save_strategy=no"])
+    done = run(recipe)
+    assert (done.folder.best / "adapter_config.json").exists()
+    assert done.scores["train"]["num_trained"] == 17_034
+    print_summary(done.folder.path)
+    assert "17,034 of 156,116 parameters (10.9 %)" in capsys.readouterr().out
 
 
 def test_adalora_keeps_the_ranks_that_are_left(tmp_path):

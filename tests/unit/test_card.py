@@ -87,7 +87,7 @@ def test_adapters_name_their_base(tmp_path):
     assert (card.data.library_name, card.data.base_model_relation) == ("peft", "adapter")
     snippet = card.text.split("```python\n")[1].split("```")[0]
     compile(snippet, "snippet", "exec")
-    assert 'PeftModel.from_pretrained(base, "me/model")' in snippet
+    assert 'AutoPeftModel.from_pretrained(\n    "me/model",\n' in snippet
 
 
 def test_data_cannot_write_markup(tmp_path):
