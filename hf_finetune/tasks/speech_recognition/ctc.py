@@ -140,8 +140,8 @@ class CtcRecognition(SpeechTask):
         )
 
     def read_space(self, kept: Mapping[str, Any], processor: Any) -> CtcSpace:
-        """Return the vocabulary that was saved with the model."""
-        return self._build_space(is_new=False)
+        """Return the vocabulary saved with the model; for a new one, adapters bring the output layer."""
+        return self._build_space(is_new=kept.get("is_new", False))
 
     def complete_processor(self, processor: Any, space: Any) -> Any:
         """Put the feature extractor and the vocabulary together, as the class of this kind of model."""

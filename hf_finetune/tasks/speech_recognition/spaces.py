@@ -67,7 +67,12 @@ class CtcSpace:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `scores.json` keeps of it."""
-        return {"labels": [], "num_labels": self.num_labels, "problem_type": self.problem_type}
+        return {
+            "labels": [],
+            "num_labels": self.num_labels,
+            "problem_type": self.problem_type,
+            "is_new": self.is_new,
+        }
 
     def count_frames(self, lengths: torch.Tensor) -> torch.Tensor:
         """Return how many frames the model makes of inputs of these lengths, [B]."""
