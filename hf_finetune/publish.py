@@ -163,7 +163,7 @@ def push_while_training(
     callback = PushWhileTraining(recipe.hub.strategy, upload, describe)
     try:
         yield [callback]
-    except BaseException:
+    except BaseException:  # a signal, too: whatever ends the training ends the push, and then goes on its way
         callback.stop()
         raise
     callback.finish()

@@ -3,7 +3,9 @@
 import importlib.util
 import json
 import os
+import signal
 import sys
+import time
 import warnings
 
 import pytest
@@ -191,6 +193,32 @@ def test_mlflow(hf_finetune, recipe, tmp_path, engine):
     assert kept.data.params["training.learning_rate"] == "0.003"
     assert not (tmp_path / ".cometml-runs").exists()
     assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow", "tensorboard"])
+def test_a_killed_run_goes_on_as_the_same_one(hf_finetune, recipe, tmp_path, tracker):
+    """What the killed process remembered of the run is in the run folder before it trains."""
+    need(tracker)
+    run = tmp_path / "run"
+    words = ["training.max_steps=4000", "training.eval_steps=4", f"training.report_to={tracker}"]
+    child = command.start(["run", recipe, *words], tmp_path)
+    while child.poll() is None and not list(run.glob("checkpoint-*")):
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    command.finish(child)
+    before = json.loads((run / "tracking" / "trackers.json").read_text())[tracker]
+    done = hf_finetune("run", recipe, *words, "training.max_steps=12", "--resume")
+    assert done.code == 0, done.err
+    assert json.loads((run / "tracking" / "trackers.json").read_text())[tracker] == before
+    if tracker == "wandb":
+        files = list((run / "tracking" / "wandb").glob("offline-run-*/*.wandb"))
+        assert {path.stem for path in files} == {f"run-{before['id']}"}
+    elif tracker == "mlflow":
+        kept = {path.parent.name for path in (run / "tracking" / "mlflow").glob("*/*/meta.yaml")}
+        assert kept == {before["run_id"]}
+    else:
+        assert max(step for step, _ in read_tensorboard(run / "tracking" / tracker)["eval/loss"]) == 12
 
 
 def test_comet_does_not_listen_to_mlflow(monkeypatch):
