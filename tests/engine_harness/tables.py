@@ -106,6 +106,7 @@ def describe(name: str) -> str:
         "save_steps",
     }
     asked = [f"{key}={value}" for key, value in cell.args.items() if key not in usual]
+    asked += [", ".join(f"{key}={value}" for key, value in cell.peft.items())] * bool(cell.peft)
     asked += ["LoRA"] * cell.lora + ["a stream"] * (cell.kind == "stream")
     asked += [f"early stopping, patience {cell.patience}"] * (cell.patience is not None)
     return f"{cell.task}: {', '.join(asked)}" if asked else cell.task
