@@ -118,3 +118,14 @@ def test_it_needs_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_metadata_comes_back_as_it_went(tmp_path):
+    """What of the Hub's own check can be done without it; the list of licenses is the Hub's alone."""
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    data = ModelCard(make("digits", tmp_path)).data
+    again = ModelCard(f"---\n{data.to_yaml()}\n---\n", ignore_metadata_errors=False).data
+    assert again.to_dict() == data.to_dict()
+    assert [vars(result) for result in again.eval_results] == [vars(result) for result in data.eval_results]
+    assert data.pipeline_tag in PIPELINE_REGISTRY.get_supported_tasks()
