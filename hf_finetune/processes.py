@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -85,6 +86,7 @@ def disconnect(exit_code: int) -> None:
     is_connected = distributed.is_available() and distributed.is_initialized()
     if is_connected and (exit_code == 0 or distributed.get_backend() == "gloo"):
         distributed.destroy_process_group()
+        gc.collect()  # a model that exchanged gradients holds gloo, and lies in a cycle of references
 
 
 def follow_launcher() -> None:

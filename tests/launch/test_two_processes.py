@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def wait_until_none_runs(folder: Path) -> None:
     assert command.list_processes(folder) == []
 
 
+def list_threads(word: str) -> list[str]:
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if word in name]
+
+
 def test_two_processes_come_up_and_one_writes_and_prints(two_processes, unbroken):
     done, folder = two_processes
     assert json.loads((folder / "environment.json").read_text())["num_processes"] == 2
@@ -55,11 +61,18 @@ def test_two_processes_come_up_and_one_writes_and_prints(two_processes, unbroken
     assert names[0] == names[1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed by Linux' /proc")
 def test_the_processes_are_disconnected_before_python_ends(hf_finetune):
     """Otherwise gloo's threads abort one now and then, when all is done (pytorch issue 190489)."""
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
+    model.cycle = [model]
+    model(torch.ones(1, 1)).backward()
+    del model
+    assert list_threads("gloo")
     assert hf_finetune("schema").code == 0
     assert not torch.distributed.is_initialized()
+    assert not list_threads("gloo")
 
 
 def test_a_bad_recipe_ends_with_2_before_anything_starts(hf_finetune, recipe):
