@@ -143,9 +143,8 @@ def find_empty_folders(recipe: Recipe) -> list[str]:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    with os.scandir(
-        folder
-    ) as entries:  # which knows what is a folder without asking for each of a million files
+    # scandir knows what is a folder without asking for each of a million files
+    with os.scandir(folder) as entries:
         return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
 
 

@@ -90,6 +90,8 @@ ONLY_TRAINER: dict[str, Rule] = {
 def check_arguments(args: TrainingArguments, engine: str) -> list[str]:
     """Return what an engine cannot do, a sentence each; nothing when it honours everything.
 
+    A sentence begins with the name of its field.
+
     Args:
         args: All fields are looked at.
         engine: As the recipe says it; one of the user's own answers for itself.

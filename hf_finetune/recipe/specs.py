@@ -199,9 +199,9 @@ class DataSpec(Spec):
     @field_validator("options")
     @classmethod
     def _refuse_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        place = "Run `hf auth login` or set HF_TOKEN; other services have files and variables of their own."
+        todo = "Run `hf auth login` or set HF_TOKEN; other services have files and variables of their own."
         raise_findings(
-            Finding(path, "a secret does not belong in a recipe", place, is_about_key=True)
+            Finding(path, "a secret does not belong in a recipe", todo, is_about_key=True)
             for path in _find_secrets(value)
         )
         return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
@@ -189,9 +188,8 @@ def _require_engine_takes(args: TrainingArguments, recipe: Recipe) -> None:
     """Refuse what the engine cannot do, each with its place in the recipe."""
     problems = [f"training.{problem}" for problem in check_arguments(args, recipe.engine)]
     if problems:
-        keys = [re.split(r"[^\w.]", problem)[0] for problem in problems]
         raise RecipeError.join(
-            UserError(problem, where=recipe.where(key)) for key, problem in zip(keys, problems, strict=True)
+            UserError(problem, where=recipe.where(problem.split()[0].rstrip(":"))) for problem in problems
         )
 
 

@@ -24,28 +24,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import soundfile
 import soxr
 
-from hf_finetune.errors import ModelError
-from hf_finetune.formatting import first_words
-from hf_finetune.hub_access import reading_hub
 from hf_finetune.tasks.files import find_file, hash_content, tell_problem
 from hf_finetune.tasks.values import Fetch, Preparation, Row
-
-if TYPE_CHECKING:
-    from hf_finetune.recipe import Recipe
 
 __all__ = [
     "MAX_GROWTH",
     "ClipLimits",
     "build_audio_preparation",
     "decode_audio",
-    "load_feature_extractor",
     "rank_audio",
     "read_audio",
     "resample_clip",
@@ -87,31 +80,6 @@ def rank_audio(name: str, feature: Any, sample: Any) -> int | None:
     if isinstance(sample, str) and Path(sample).suffix.lower() in SUFFIXES:
         return 2
     return 3 if isinstance(sample, bytes) else None
-
-
-def load_feature_extractor(recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
-    """Load the checkpoint's feature extractor at its revision; `sampling_rate` is the rate it wants.
-
-    Raises:
-        HubError: The Hub cannot be reached, does not know the checkpoint or does not let us in.
-        ModelError: The checkpoint has no feature extractor.
-    """
-    from transformers import AutoFeatureExtractor
-
-    checkpoint, revision = recipe.model.checkpoint, recipe.model.revision
-    where = recipe.where("model.checkpoint")
-    todo = "Name a checkpoint for sound."
-    try:
-        with reading_hub("model", checkpoint, revision=revision, where=where):
-            extractor = AutoFeatureExtractor.from_pretrained(
-                checkpoint, revision=revision, trust_remote_code=trust_remote_code
-            )
-    except (ValueError, OSError) as error:
-        what = f"{checkpoint} has no feature extractor: {first_words(error)}"
-        raise ModelError(what, where=where, todo=todo) from error
-    if not getattr(extractor, "sampling_rate", None):
-        raise ModelError(f"{checkpoint} has no sampling rate: it is not for sound", where=where, todo=todo)
-    return extractor
 
 
 def build_audio_preparation(

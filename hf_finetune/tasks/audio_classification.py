@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_finetune.recipe import AudioClassificationOptions, NamedSpec
-from hf_finetune.tasks.audio import (
-    ClipLimits,
-    build_audio_preparation,
-    load_feature_extractor,
-    rank_audio,
-)
-from hf_finetune.tasks.audio_inputs import (
-    AudioTransform,
-    WindowTransform,
-    find_window,
-    forward_windows,
-    pad_rows,
-)
+from hf_finetune.tasks.audio import ClipLimits, build_audio_preparation, rank_audio
+from hf_finetune.tasks.audio_inputs import AudioTransform, WindowTransform, forward_windows, pad_rows
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import TASKS
 from hf_finetune.tasks.classification import ClassificationTask, rank_label
 from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
+from hf_finetune.tasks.feature_extractor import find_window, load_feature_extractor
 from hf_finetune.tasks.values import Forward, Preparation, Role, Row, Space, Transform
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_finetune.tasks.feature_extractor import find_window
 from hf_finetune.tasks.values import Row
 
-__all__ = ["AudioTransform", "WindowTransform", "find_window", "forward_windows", "pad_rows"]
+__all__ = ["AudioTransform", "WindowTransform", "forward_windows", "pad_rows"]
 
 NUM_WINDOWS = "num_windows"
 
@@ -93,15 +94,6 @@ class WindowTransform(AudioTransform):
         count = max(1, math.ceil(len(clip) / self.size))
         starts = np.linspace(0, max(0, len(clip) - self.size), count).round().astype(int)
         return [clip[start : start + self.size] for start in starts]
-
-
-def find_window(extractor: Any) -> float | None:
-    """Return the seconds that a model with inputs of one length looks at; None for one that takes any."""
-    if getattr(extractor, "chunk_length", None):  # Whisper: seconds
-        return float(extractor.chunk_length)
-    if getattr(extractor, "max_length", None) and getattr(extractor, "num_mel_bins", None):  # AST: frames
-        return float(extractor.max_length) / 100 + 0.015  # of 25 ms, one every 10 ms
-    return None
 
 
 def pad_rows(

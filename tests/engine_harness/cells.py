@@ -83,7 +83,7 @@ def _matrix() -> list[Cell]:
                 "max_steps": 13 if accumulation == 3 else 26,
             }
             if accumulation == 3:
-                args |= {"eval_steps": 4, "save_steps": 4}
+                args |= {"eval_steps": 2, "save_steps": 2}
             opposite = tuple(1 - level for level in chosen)
             is_slow = levels != chosen and not (levels == opposite and t == s % 3)
             name = f"{task}-{schedule}-G{accumulation}-{'lora' if lora else 'full'}-w{workers}"

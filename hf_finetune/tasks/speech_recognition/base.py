@@ -11,15 +11,10 @@ import numpy as np
 from hf_finetune.errors import RecipeError
 from hf_finetune.metrics_modules.transcripts import count_edits
 from hf_finetune.recipe import NamedSpec, SpeechRecognitionOptions
-from hf_finetune.tasks.audio import (
-    ClipLimits,
-    build_audio_preparation,
-    load_feature_extractor,
-    rank_audio,
-)
-from hf_finetune.tasks.audio_inputs import find_window
+from hf_finetune.tasks.audio import ClipLimits, build_audio_preparation, rank_audio
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.feature_extractor import find_window, load_feature_extractor
 from hf_finetune.tasks.features import label_kind
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, collate_speech
 from hf_finetune.tasks.values import Arrays, Preparation, Role, Row, Space, Transform
