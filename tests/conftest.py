@@ -1,8 +1,9 @@
-"""What every test has: one thread, no network, no foreign caches."""
+"""What every test has: one thread, no network, no foreign caches, the same random numbers."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 
 # before any library reads them
@@ -13,7 +14,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import numpy as np
 import pytest
+import torch
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,6 +32,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the length of the long kill-and-resume run."""
     parser.addoption("--soak-rounds", type=int, default=50, help="kills of the soak test")
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Let every test draw the same numbers each time, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
