@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from hf_finetune.errors import CheckpointError
@@ -22,6 +23,7 @@ START_ANEW = "Start anew by --overwrite or another training.output_dir, or set i
 
 APPLIED = {
     "engine": "the engines continue each other's checkpoints exactly",
+    "device": "its kernels round otherwise, so from here on the bits are not those of the unbroken run",
     "data.augment": "from here on the training rows are changed this way",
     "model.peft.merge": "at the end",
     "metrics": "scores before this point lack the new ones",
@@ -39,6 +41,7 @@ APPLIED = {
     "training.max_grad_norm": "from here on",
     "training.num_train_epochs": "the schedule is laid out over the new length",
     "training.max_steps": "the schedule is laid out over the new length",
+    "training.use_cpu": "from here on",
     "training.load_best_model_at_end": "at the end",
     "training.output_dir": "checkpoints go there from here on",
     # what follows does not touch the numbers
@@ -119,6 +122,7 @@ def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> di
         "recipe": wanted | {"training": arguments},
         "fingerprint": fingerprint,
         "num_processes": args.world_size,
+        "device": _name_device(args.device),
     }
 
 
@@ -134,6 +138,9 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
     is_same_data = old["fingerprint"] == new["fingerprint"]
     if not is_same_data:
         changes.append(_judge("fingerprint", old["fingerprint"], new["fingerprint"]))
+    device = old.get("device", new["device"])  # older checkpoints do not know it
+    if device != new["device"]:
+        changes.append(_judge("device", device, new["device"]))
     batches = [_global_batch(stamp) for stamp in (old, new)]
     if batches[0] != batches[1]:
         changes.append(_judge("global batch", *batches))
@@ -187,6 +194,10 @@ def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], *, where: s
             todo=START_ANEW,
         )
     return [str(change) for change in changes]
+
+
+def _name_device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _apply(key: str, old: Any, new: Any, reason: str) -> Change:

@@ -35,6 +35,7 @@ STAMP = {
     },
     "fingerprint": "abc",
     "num_processes": 1,
+    "device": "cpu",
 }
 
 
@@ -141,6 +142,13 @@ def test_dropping_the_last_rows_goes_with_another_number_of_processes():
     new = copy.deepcopy(old) | {"num_processes": 2}
     new["recipe"]["training"]["per_device_train_batch_size"] = 4
     assert any(note.startswith("num_processes: 1 -> 2") for note in require_same_run(old, new, where="c"))
+
+
+def test_another_device_is_said_and_applied():
+    (note,) = require_same_run(STAMP, changed(device="NVIDIA H200"), where="c")
+    assert note.startswith("device: 'cpu' -> 'NVIDIA H200', applied: its kernels round otherwise")
+    unknown = {key: value for key, value in STAMP.items() if key != "device"}  # checkpoints of before
+    assert require_same_run(unknown, STAMP, where="c") == []
 
 
 def test_no_difference_is_ignored():
