@@ -76,16 +76,18 @@ def build_ctc(space: CtcLabels, *, reduction: str | None = None, zero_infinity: 
         if "attention_mask" in inputs:
             frames = space.count_frames(inputs["attention_mask"].sum(-1)).clamp(max=num_frames)
         is_target = labels != IGNORED
+        # with full_determinism: torch 2.13 cannot repeat the backward pass of this loss on a GPU
+        place = "cpu" if torch.are_deterministic_algorithms_enabled() else logits.device
         with torch.backends.cudnn.flags(enabled=False):  # its version takes other shapes and is not exact
             total = F.ctc_loss(
-                F.log_softmax(logits, dim=-1).transpose(0, 1),  # [T, B, V]
-                labels[is_target],
-                frames.long(),
-                is_target.sum(-1),
+                F.log_softmax(logits, dim=-1).transpose(0, 1).to(place),  # [T, B, V]
+                labels[is_target].to(place),
+                frames.long().to(place),
+                is_target.sum(-1).to(place),
                 blank=space.blank,
                 reduction="sum",
                 zero_infinity=is_zeroed,
-            )
+            ).to(logits.device)
         return total if chosen == "sum" else divide(total, num_items_in_batch)
 
     return ctc

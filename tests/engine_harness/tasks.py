@@ -252,10 +252,11 @@ def speech(num_train: int = 62, num_eval: int = 19) -> Task:
         log_probs = nn.functional.log_softmax(outputs.logits, dim=-1, dtype=torch.float32).transpose(0, 1)
         frames = model._get_feat_extract_output_lengths(inputs["attention_mask"].sum(-1)).long()
         is_target = labels >= 0
-        total = nn.functional.ctc_loss(
-            log_probs, labels[is_target], frames, is_target.sum(-1), reduction="sum", zero_infinity=True
-        )
-        return total / num_items_in_batch
+        given = [log_probs, labels[is_target], frames, is_target.sum(-1)]
+        if torch.are_deterministic_algorithms_enabled():  # see hf_finetune/losses/ctc.py
+            given = [tensor.cpu() for tensor in given]
+        total = nn.functional.ctc_loss(*given, reduction="sum", zero_infinity=True)
+        return total.to(labels.device) / num_items_in_batch
 
     both = rows[:num_train], rows[num_train:]
     return Task(model, both, collate, ctc, predict, Frames(), "input_values", ("q_proj", "v_proj"), "lm_head")
