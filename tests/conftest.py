@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave the slower kinds out unless they are asked for by -m."""
     if config.getoption("-m"):
         return
-    slower = {"slow", "bench", "soak", "weights"}
+    slower = {"slow", "bench", "gpu", "soak", "weights"}
     left_out = [item for item in items if slower & {mark.name for mark in item.iter_markers()}]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

@@ -4,7 +4,7 @@
 
 They save in turn, in one process, the same 86M-parameter model and AdamW state (1.03 GB); the median of the
 ratios is printed. Ours flushes every file and folder to the disk; the plain one leaves that to the system, so
-it also runs with its files flushed, to compare like with like.
+it also runs with its files flushed, to compare like with like. Where there is a GPU, the model is on it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def flush(folder: Path) -> None:
 
 @pytest.mark.bench
 def test_saving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = build_parts(Cell("any"), tmp_path, save_total_limit=1)
-    model = DeiTForImageClassification(DeiTConfig(num_labels=10))
+    parts = build_parts(Cell("any"), tmp_path, save_total_limit=1, use_cpu=not torch.cuda.is_available())
+    model = DeiTForImageClassification(DeiTConfig(num_labels=10)).to(parts.args.device)
     optimizer = build_optimizer(model, parts.args)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

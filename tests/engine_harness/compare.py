@@ -24,7 +24,9 @@ def first_difference(a: Any, b: Any, where: str = "") -> str | None:
     if isinstance(a, torch.Tensor):
         if a.dtype != b.dtype or a.shape != b.shape:
             return f"{where}: {a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
-        bits = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (a, b)]
+        # on which device may differ: Accelerate moves Adagrad's step counts to the GPU, loading does not
+        a, b = a.detach().cpu(), b.detach().cpu()
+        bits = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (a, b)]
         if torch.equal(*bits):
             return None
         return f"{where}: tensors differ by up to {(a.double() - b.double()).abs().max().item():.3g}"
