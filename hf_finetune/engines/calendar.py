@@ -181,21 +181,20 @@ class Calendar:
         )
         devices.empty_cache(self.state, self.args)
 
-    def should_skip(self, losses: Sequence[torch.Tensor], grad_norm: torch.Tensor) -> bool:
+    def should_skip(self, losses: Sequence[torch.Tensor], grad_norm: float) -> bool:
         """Ask the guard about an update; see `Watch.should_skip`."""
         first = self.progress.num_updates * self.args.gradient_accumulation_steps
         update, rate = self.state.global_step + 1, current_rate(self.scheduler)
         return self.watch.should_skip(update, losses, grad_norm, rate, first, check_norm=self.scaler is None)
 
-    def do_what_is_due(self, grad_norm: torch.Tensor | float | None, learning_rate: float | None) -> None:
+    def do_what_is_due(self, grad_norm: float | None, learning_rate: float | None) -> None:
         """Log, then evaluate, then save: a checkpoint must contain the score that earned it.
 
         Raises:
             Interrupted: A signal asked to stop; the checkpoint says what is still owed.
         """
         progress, state, control = self.progress, self.state, self.control
-        progress.grad_norm = None if grad_norm is None else float(grad_norm)
-        progress.learning_rate = learning_rate
+        progress.grad_norm, progress.learning_rate = grad_norm, learning_rate
         if self.watch.signum is not None:
             self._stop_here(self.watch.signum)
         if control.should_log and state.global_step > progress.last_logged:
@@ -203,7 +202,7 @@ class Calendar:
             self.loss_sum.zero_()
             logs: dict[str, Any] = {"loss": loss / (state.global_step - progress.last_logged)}
             if grad_norm is not None:
-                logs["grad_norm"] = progress.grad_norm
+                logs["grad_norm"] = grad_norm
             logs["learning_rate"] = current_rate(self.scheduler) if learning_rate is None else learning_rate
             progress.loss_total += loss
             progress.last_logged = state.global_step

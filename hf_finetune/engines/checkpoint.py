@@ -159,7 +159,7 @@ def load_torch(path: Path, *, device: str = "cpu") -> Any:
     try:
         with safe_globals():
             return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
+    except Exception as error:  # every way in which a reader can stumble over damaged bytes
         raise CheckpointError(f"{path.name} cannot be read ({error})", where=str(path.parent)) from error
 
 

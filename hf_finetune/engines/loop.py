@@ -137,7 +137,7 @@ def _train(parts: Ingredients, args: TrainingArguments, resume_from: Path | None
                 # "Look": where the loss or the norm is not finite, the guard stops the run, or lets this
                 # update pass without a gradient. A plateau schedule steps after an evaluation, by its score.
                 accelerator.unscale_gradients()
-                grad_norm = nn.utils.clip_grad_norm_(weights, args.max_grad_norm or float("inf"))  # []
+                grad_norm = nn.utils.clip_grad_norm_(weights, args.max_grad_norm or float("inf")).item()
                 if calendar.should_skip(losses, grad_norm):
                     _forget_gradients(weights)  # an optimizer changes nothing where there is no gradient
                 calendar.fire("pre_optimizer_step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -76,7 +77,7 @@ class Watch:
         self,
         update: int,
         losses: Sequence[torch.Tensor],
-        grad_norm: torch.Tensor | float,
+        grad_norm: float,
         learning_rate: float,
         first_micro_batch: int,
         *,
@@ -98,10 +99,8 @@ class Watch:
         Raises:
             NonFiniteError: A loss or the norm is NaN or infinite, and no skip is left.
         """
-        total = torch.stack([loss.float() for loss in losses]).sum()
-        if check_norm:
-            total = total + torch.as_tensor(grad_norm, device=total.device).float()
-        is_bad = not bool(torch.isfinite(total))
+        numbers = torch.stack([loss.float() for loss in losses]).tolist()  # one wait for the device, for all
+        is_bad = not all(map(math.isfinite, [*numbers, grad_norm] if check_norm else numbers))
         if not self._agree(is_bad):
             return False
         what = self._describe(update, losses, grad_norm, learning_rate, first_micro_batch)
@@ -141,7 +140,7 @@ class Watch:
         self,
         update: int,
         losses: Sequence[torch.Tensor],
-        grad_norm: torch.Tensor | float,
+        grad_norm: float,
         learning_rate: float,
         first_micro_batch: int,
     ) -> str:
@@ -159,6 +158,6 @@ class Watch:
         shown = ", ".join(map(str, rows[:32])) + (f" and {len(rows) - 32} more" if len(rows) > 32 else "")
         where = f"training rows {shown}" if rows else f"micro-batches {numbers} of the stream"
         return (
-            f"update {update} is not finite: loss {losses_text}, gradient norm {float(grad_norm):.6g}, "
+            f"update {update} is not finite: loss {losses_text}, gradient norm {grad_norm:.6g}, "
             f"learning rate {learning_rate:.6g}, {where}"
         )

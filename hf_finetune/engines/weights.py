@@ -89,7 +89,7 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
         return {
             name: tensor for shard in sorted(shards) for name, tensor in load_file(folder / shard).items()
         }
-    except Exception as error:
+    except Exception as error:  # every way in which a reader can stumble over damaged bytes
         raise CheckpointError(
             f"there are no readable safetensors weights ({error})", where=str(folder)
         ) from error

@@ -109,7 +109,7 @@ def _choose_format(path: Path | None, kind: str | None) -> Format:
         what = f"{path} is of no known format" if kind is None else f"there is no format {kind!r}"
         raise UserError(what, todo=f"Say --format, one of: {', '.join(FORMATS)}")
     if path is None and kind == "parquet":
-        raise UserError("parquet cannot go to the terminal", todo="Say --output FILE.parquet")
+        raise UserError("parquet cannot go to the terminal", todo="Say --output FILE.parquet.")
     return kind
 
 

@@ -103,8 +103,8 @@ class Updates(Shared):
 
     # ---- one update: the guard looks before the optimizer steps --------------------------------------------
 
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm)
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float:
+        norm = float(super()._get_grad_norm(model, grad_norm))
         should_skip = self.watch.should_skip(
             self.state.global_step + 1,
             self.losses,

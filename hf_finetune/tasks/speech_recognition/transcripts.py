@@ -81,7 +81,7 @@ def read_transcripts(
             raise DataError(
                 f"{split} row {row}: the transcript is missing (null)",
                 where=where,
-                todo="Remove the row, or write an empty text where nothing is said",
+                todo="Remove the row, or write an empty text where nothing is said.",
             )
 
     def read(column: pa.ChunkedArray) -> Callable[[], Iterable[list[str]]]:
@@ -94,7 +94,7 @@ def read_transcripts(
         raise DataError(
             f"every transcript of the split {first!r} is empty",
             where=where,
-            todo="Check the column, and what task.remove takes away",
+            todo="Check the column, and what task.remove takes away.",
         )
     return texts
 
