@@ -22,7 +22,7 @@ quickstart-speech: $(READY)  ## the same on sound: fine-tune the other embedded 
 	OMP_NUM_THREADS=1 $(BIN)/hf-finetune run recipes/quickstart_speech.yaml --overwrite
 
 test: $(READY)  ## the default suite, on up to four cores
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)  ## what the default suite leaves out for time
 	$(BIN)/python -m pytest -m slow

@@ -38,10 +38,12 @@ DEFAULT = {
 """The cells of the default suite, one of everything; the others are slow."""
 
 IN_CI = [name for name in CELLS if not CELLS[name].is_slow]
+ONLY_IN_THE_MATRIX = [pytest.mark.slow, pytest.mark.matrix]
 
 
 def marked(name: str) -> object:
-    return pytest.param(CELLS[name], id=name, marks=[] if name in DEFAULT else pytest.mark.slow)
+    marks = [] if name in DEFAULT else [pytest.mark.slow] if name in IN_CI else ONLY_IN_THE_MATRIX
+    return pytest.param(CELLS[name], id=name, marks=marks)
 
 
 @pytest.mark.parametrize("cell", [marked(name) for name in CELLS])
@@ -50,10 +52,10 @@ def test_one_process(cell: Cell, tmp_path: Path) -> None:
     assert not any(found.values()), found
 
 
-def grouped(kind: str, names: list[str], size: int = 20) -> list[object]:
+def grouped(kind: str, names: list[str], marks: list[pytest.MarkDecorator], size: int = 20) -> list[object]:
     """Share a start of processes among some cells; a crash takes the rest of its group along, no more."""
     return [
-        pytest.param(names[start : start + size], id=f"{kind}-{start // size + 1}", marks=pytest.mark.slow)
+        pytest.param(names[start : start + size], id=f"{kind}-{start // size + 1}", marks=marks)
         for start in range(0, len(names), size)
     ]
 
@@ -62,8 +64,8 @@ def grouped(kind: str, names: list[str], size: int = 20) -> list[object]:
     "names",
     [
         pytest.param(["speech-spec-augment"], id="one"),
-        *grouped("those-that-differ-in-kind", IN_CI),
-        *grouped("the-rest", [name for name in CELLS if name not in IN_CI]),
+        *grouped("those-that-differ-in-kind", IN_CI, [pytest.mark.slow]),
+        *grouped("the-rest", [name for name in CELLS if name not in IN_CI], ONLY_IN_THE_MATRIX),
     ],
 )
 def test_two_processes(
