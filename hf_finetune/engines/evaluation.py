@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -132,7 +131,7 @@ def name_eval_sets(datasets: Any, prefix: str) -> dict[str, Any]:
 def count_targets(window: list[Batch]) -> torch.Tensor:
     """Return the number of labels other than -100 in this process' micro-batches, as int64 of shape []."""
     counts = [(batch["labels"] != IGNORED).sum() for batch in window if not isinstance(batch, Filler)]
-    return reduce(torch.add, counts) if counts else torch.zeros((), dtype=torch.int64)
+    return sum(counts, start=torch.zeros((), dtype=torch.int64))
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

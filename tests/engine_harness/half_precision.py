@@ -16,6 +16,7 @@ from engine_harness.cells import EVERY_FIVE, Cell
 from engine_harness.execute import build_parts
 from hf_finetune.engines import ENGINES
 
+WINDOWS = {**EVERY_FIVE, "gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 2}
 NUM_UPDATES = 25
 
 

@@ -1,4 +1,4 @@
-"""What the tests on a GPU need: one, kernels that can be repeated, and the run that nothing interrupted."""
+"""What the tests on a GPU need: one, and kernels that can be repeated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def gpu(same_draws: None) -> Iterator[torch.device]:
-    """Return the GPU; afterwards, deterministic kernels are no longer asked for."""
+def deterministic_kernels(same_draws: None) -> Iterator[None]:
+    """Ask for them no longer after a test: full_determinism does so for the whole process."""
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU that torch can use")
-    yield torch.device("cuda")
+    yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic = False
     torch.cuda.empty_cache()

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from engine_harness.cells import CELLS, EVERY_FIVE, Cell
 from engine_harness.execute import compare_cell
+from engine_harness.half_precision import WINDOWS
 
 pytestmark = pytest.mark.gpu
 
 ON_A_GPU = {"use_cpu": False, "dataloader_pin_memory": True, "full_determinism": True}
 
-HALF = {**EVERY_FIVE, "fp16": True, "gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 2}
+HALF = {**WINDOWS, "fp16": True}
 FP16 = [
     Cell("fp16", args=HALF, stop=4),
     Cell("fp16-text", "text", HALF, stop=2),

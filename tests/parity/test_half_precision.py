@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from engine_harness.cells import EVERY_FIVE, Cell
+from engine_harness.cells import Cell
 from engine_harness.execute import compare_cell
-from engine_harness.half_precision import check_skipped_updates, put_fp16_on_the_cpu
+from engine_harness.half_precision import WINDOWS, check_skipped_updates, put_fp16_on_the_cpu
 
 pytestmark = pytest.mark.parity
-
-WINDOWS = {**EVERY_FIVE, "gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 2}
 
 
 @pytest.fixture(autouse=True)
