@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from localhub import Account, LocalHub
+from real_runs import prefork
 
 Client = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -56,15 +56,9 @@ def _make_client(hub: LocalHub, tmp_path: Path) -> Client:
                 "print(json.dumps(seen))",
             ]
         )
-        done = subprocess.run(
-            [sys.executable, "-c", program, json.dumps(given, default=str)],
-            env=hub.environment(tmp_path / home, account),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        words = [json.dumps(given, default=str)]
+        env = hub.environment(tmp_path / home, account)
+        done = prefork.run(words, code=program, cwd=tmp_path, env=env, timeout=120)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -77,15 +71,8 @@ def command(hub: LocalHub, tmp_path: Path) -> Any:
     alice = hub.add_account("alice", orgs=["acme"])
 
     def run(*words: str, account: Account | None = alice, **changed: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hf_finetune", *words],
-            env=hub.environment(tmp_path / "home", account) | {"PYTHONPATH": str(ROOT), **changed},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        env = hub.environment(tmp_path / "home", account) | {"PYTHONPATH": str(ROOT), **changed}
+        return prefork.run(list(words), cwd=tmp_path, env=env)
 
     run.alice = alice  # type: ignore[attr-defined]
     return run
@@ -96,14 +83,7 @@ def run(hub: LocalHub, tmp_path: Path):
     """Run `hf-finetune` with words, knowing no hub but this one."""
 
     def start(*words: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hf_finetune", *words],
-            env=hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT)} | changed,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        env = hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT)} | changed
+        return prefork.run(list(words), cwd=tmp_path, env=env)
 
     return start

@@ -18,6 +18,7 @@ from engine_harness.compare import first_difference, read_checkpoint, without_ti
 from safetensors.torch import load_file
 
 from hf_finetune.engines.checkpoint import list_checkpoints
+from real_runs import prefork
 
 ROOT = Path(__file__).parents[2]
 INJECT = Path(__file__).parent / "inject"
@@ -39,15 +40,18 @@ def start(
     fault: dict[str, Any] | None = None,
     launcher: tuple[str, ...] = (),
     **env: str,
-) -> subprocess.Popen[str]:
+) -> prefork.Child | subprocess.Popen[str]:
     """Start `python -m hf_finetune WORDS` in a folder, as the leader of a process group."""
     cwd.mkdir(parents=True, exist_ok=True)
     injected = {"HF_FINETUNE_TEST_FAULT": json.dumps(fault)} if fault else {}
     paths = [str(ROOT), *([str(INJECT)] if fault else [])]
+    own = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **injected, **env}
+    if not launcher:
+        return prefork.start(words, cwd=cwd, env=own)
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "hf_finetune", *words],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **injected, **env},
+        env=own,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -56,7 +60,7 @@ def start(
     )
 
 
-def finish(child: subprocess.Popen[str]) -> Outcome:
+def finish(child: prefork.Child | subprocess.Popen[str]) -> Outcome:
     out, err = child.communicate(timeout=TIMEOUT_S)
     return Outcome(child.returncode, out, err)
 

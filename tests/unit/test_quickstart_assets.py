@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from real_runs import prefork
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_finetune.recipe import load_recipe
@@ -25,19 +26,13 @@ PAGE = (QUICKSTART / "README.md").read_text(encoding="utf-8")
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
-def run_python(code: str, home: Path) -> subprocess.Popen[str]:
+def run_python(code: str, home: Path) -> prefork.Child | subprocess.Popen[str]:
     """Start Python beside the scripts, with a home of its own: they write below it when imported."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "HOME": str(home), "HF_HOME": str(home / "hf")},
-        cwd=QUICKSTART,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    own = {"HOME": str(home), "HF_HOME": str(home / "hf"), "PYTHONPATH": str(QUICKSTART)}
+    return prefork.start([], code=code, cwd=QUICKSTART, env={**os.environ, **own})
 
 
-def finish(child: subprocess.Popen[str]) -> str:
+def finish(child: prefork.Child | subprocess.Popen[str]) -> str:
     out, err = child.communicate(timeout=120)
     assert child.returncode == 0, err
     return out
@@ -115,8 +110,8 @@ def test_the_checkpoint_is_made_again_byte_for_byte(tmp_path):
 
 def test_where_the_data_are_missing_the_script_says_how_to_get_them(tmp_path):
     script = QUICKSTART / "make_checkpoint.py"
-    done = subprocess.run(
-        [sys.executable, script, "--data", tmp_path], capture_output=True, text=True, check=False
+    done = prefork.run(
+        [str(script), "--data", str(tmp_path)], code=prefork.SCRIPT, cwd=tmp_path, env=dict(os.environ)
     )
     assert done.returncode == 1
     assert "apt-get install dataset-fashion-mnist" in done.stderr

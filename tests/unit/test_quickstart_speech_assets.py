@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_runs import prefork
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from hf_finetune.recipe import load_recipe
@@ -83,13 +84,8 @@ def test_the_checkpoint_is_made_again_byte_for_byte(espeak, tmp_path):
 
 def test_where_espeak_is_missing_the_script_says_how_to_get_it(tmp_path):
     script = QUICKSTART / "make_checkpoint.py"
-    done = subprocess.run(
-        [sys.executable, script, "--output", tmp_path / "checkpoint"],
-        env={**os.environ, "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = [str(script), "--output", str(tmp_path / "checkpoint")]
+    done = prefork.run(words, code=prefork.SCRIPT, cwd=tmp_path, env={**os.environ, "PATH": ""})
     assert done.returncode == 1
     assert "apt-get install espeak-ng" in done.stderr
     assert not (tmp_path / "checkpoint").exists()
