@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and their like at any stage: a short message, the right exit code, a rerun does the rest."""
+"""SIGTERM, Ctrl-C and their like at any time: a short message, the right exit code, a rerun does the rest."""
 
 import os
 import shutil
