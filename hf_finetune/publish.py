@@ -55,7 +55,9 @@ def push(
     """
     folder = RunFolder(Path(run_folder))
     _require_finished(folder)
-    with hold(folder.path, todo="Push it when that one has ended."):
+    with hold(folder.path, todo="Push it when that one has ended.") as refusal:
+        if refusal is not None:
+            raise refusal
         return push_owned(folder.path, repo_id=repo_id, private=private, branch=branch)
 
 
@@ -116,7 +118,7 @@ def _require_scored(folder: RunFolder, record: RunRecord) -> None:
     Raises:
         RunFolderError: It is not.
     """
-    if not record.scores:
+    if not record.part("best"):
         raise RunFolderError(
             "scores.json is damaged", where=str(folder.path), todo=f"Score it again: {folder.say_resume()}"
         )

@@ -164,8 +164,9 @@ def _read_scores(path: Path, *, todo: str) -> Mapping[str, Any]:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunFolderError(f"it is damaged ({error})", where=str(path), todo=todo) from error
-    if not isinstance(scores, dict):
-        raise RunFolderError("it is damaged (no mapping)", where=str(path), todo=todo)
+    kinds = {"best": dict, "labels": list, "problem_type": str}
+    if not isinstance(scores, dict) or not all(isinstance(scores.get(k), kind) for k, kind in kinds.items()):
+        raise RunFolderError(f"it is damaged (it lacks {', '.join(kinds)})", where=str(path), todo=todo)
     return scores
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def seal_best(folder: Path, about: Mapping[str, Any]) -> str:
         The manifest's sha256, by which `scores.json` names the model it is of.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
-    return str(write_manifest(folder, {}, {"version": 1, **about})["sha256"])
+    facts = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in about.items()}
+    return str(write_manifest(folder, {}, {"version": 1, **facts})["sha256"])
 
 
 def is_sealed(folder: Path) -> bool:
@@ -82,13 +84,19 @@ def describe_mismatch(best: Path, scores: Mapping[str, Any]) -> str | None:
     named = _find_manifest(scores)
     if named is None or not is_sealed(best):
         return None
-    if file_facts(best / MANIFEST)["sha256"] == named:
-        return None
-    step = read_manifest(best).get("step")
-    return (
-        f"scores.json is not of the model in {best.name}/: it was measured at update "
-        f"{scores['best'].get('step')}, and the model is of update {step}"
-    )
+    sealed, told = read_manifest(best), scores["best"]
+    if file_facts(best / MANIFEST)["sha256"] != named:
+        return (
+            f"scores.json is not of the model in {best.name}/: it was measured at update "
+            f"{told.get('step')}, and the model is of update {sealed.get('step')}"
+        )
+    for key in ("metric", "value", "step"):
+        if key in sealed and sealed[key] != told.get(key):
+            return (
+                f"scores.json was changed: its best {key} is {told.get(key)}, "
+                f"and the model was kept for {sealed[key]}"
+            )
+    return None
 
 
 def _find_manifest(scores: Mapping[str, Any]) -> str | None:

@@ -113,6 +113,16 @@ def test_scores_of_another_model_are_noticed(best: Any) -> None:
     check_best(folder, scores, todo=TODO)
 
 
+def test_a_score_that_was_changed_is_noticed(best: Any) -> None:
+    folder, scores = best
+    scores["best"]["value"] = 0.9
+    assert describe_mismatch(folder, scores) == (
+        "scores.json was changed: its best value is 0.9, and the model was kept for 0.5"
+    )
+    named = seal_best(folder, {**ABOUT, "value": float("nan")})  # null in both
+    assert describe_mismatch(folder, {"best": {**ABOUT, "value": None, "manifest": named}}) is None
+
+
 # ---- which checkpoint is the best one ----------------------------------------------------------------------
 
 
