@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,22 @@ class RunFolder:
         except (OSError, ValueError):
             return {}
         is_whole = isinstance(found, dict) and all(isinstance(value, dict) for value in found.values())
+        for memory in found.values() if is_whole else ():
+            for word, path in self._tracking_paths():
+                memory["place"] = str(memory.get("place")).replace(word, path)
         return found if is_whole else {}
+
+    def save_trackers(self, memories: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write what `load_trackers` returns; places in this folder are found again when it has been moved."""
+        content = {name: dict(memory) for name, memory in memories.items()}
+        for memory in content.values():
+            for word, path in self._tracking_paths():
+                memory["place"] = str(memory.get("place")).replace(path, word)
+        write_json(self.trackers, content)
+
+    def _tracking_paths(self) -> list[tuple[str, str]]:
+        absolute = str(self.tracking.resolve())
+        return [("{absolute tracking}", absolute), ("{tracking}", str(self.tracking))]
 
     def has_run(self) -> bool:
         """Whether a run was started here before; one that is being replaced does not count."""

@@ -148,6 +148,23 @@ def test_the_command_that_goes_on_names_the_folder_where_it_is_now(tmp_path, mon
     assert folder.say_resume() == "hf-finetune run new/recipe.yaml --resume"
 
 
+def test_a_moved_run_says_where_its_trackers_are_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url, here = "https://comet.example/x", "tensorboard --logdir old/tracking/tensorboard"
+    there = f"mlflow ui --backend-store-uri file:{tmp_path}/old/tracking/mlflow"
+    places = {"comet": url, "tensorboard": here, "mlflow": there}
+    RunFolder(Path("old")).save_trackers({name: {"key": 1, "place": place} for name, place in places.items()})
+    for name in ("old", "new"):
+        if name == "new":
+            Path("old").rename("new")
+        found = RunFolder(Path(name)).load_trackers()
+        assert {memory["place"] for memory in found.values()} == {
+            url,
+            here.replace("old", name),
+            there.replace("/old/", f"/{name}/"),
+        }
+
+
 def test_json_is_whole_and_has_no_nan(tmp_path):
     path = tmp_path / "deep" / "scores.json"
     write_json(path, {"loss": float("nan"), "list": [1.0, float("inf")], 3: ("a",)})
