@@ -114,18 +114,19 @@ class RunFolder:
             found = json.loads(self.trackers.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        is_whole = isinstance(found, dict) and all(isinstance(value, dict) for value in found.values())
-        for memory in found.values() if is_whole else ():
-            for word, path in self._tracking_paths():
-                memory["place"] = str(memory.get("place")).replace(word, path)
-        return found if is_whole else {}
+        if not isinstance(found, dict) or not all(isinstance(memory, dict) for memory in found.values()):
+            return {}
+        for memory in found.values():
+            for word, path in self._tracking_paths() if "place" in memory else ():
+                memory["place"] = str(memory["place"]).replace(word, path)
+        return found
 
     def save_trackers(self, memories: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write what `load_trackers` returns; places in this folder are found again when it has been moved."""
+        """Write what `load_trackers` returns; places in this folder are found again when it is moved."""
         content = {name: dict(memory) for name, memory in memories.items()}
         for memory in content.values():
-            for word, path in self._tracking_paths():
-                memory["place"] = str(memory.get("place")).replace(path, word)
+            for word, path in self._tracking_paths() if "place" in memory else ():
+                memory["place"] = str(memory["place"]).replace(path, word)
         write_json(self.trackers, content)
 
     def _tracking_paths(self) -> list[tuple[str, str]]:
