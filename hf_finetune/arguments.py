@@ -13,13 +13,9 @@ from hf_finetune.errors import RecipeError
 from hf_finetune.formatting import first_words
 from hf_finetune.metrics import MetricSet
 from hf_finetune.recipe import Recipe, own_defaults
+from hf_finetune.run_folder import output_folder
 
-__all__ = ["build_arguments", "choose_best_by", "fill_defaults", "output_folder"]
-
-
-def output_folder(recipe: Recipe) -> str:
-    """Return where the run goes: `training.output_dir`, by default named after the recipe."""
-    return str(recipe.training.get("output_dir", f"runs/{recipe.source.stem}"))
+__all__ = ["build_arguments", "choose_best_by", "fill_defaults"]
 
 
 def fill_defaults(recipe: Recipe, task_defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:

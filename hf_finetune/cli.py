@@ -91,8 +91,10 @@ def run(
 ) -> None:
     """Train what a recipe says: model, scores and report in a run folder."""
     from hf_finetune.recipe import load_recipe
+    from hf_finetune.run_folder import output_folder, require_free
 
     loaded = load_recipe(recipe, overrides or ())
+    require_free(Path(output_folder(loaded)))
     if processes != 1:
         words = _without(_give_resume_a_value(sys.argv[1:]), "--processes")
         raise typer.Exit(launch(words, num_processes=processes))

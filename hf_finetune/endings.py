@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hf_finetune.atomic_io import is_disk_full
 from hf_finetune.engines.checkpoint import list_checkpoints
-from hf_finetune.engines.durable import is_disk_full
 from hf_finetune.errors import Interrupted, RunFolderError
 from hf_finetune.processes import signal_of
 

@@ -9,7 +9,7 @@ HfFinetuneError                1   a defect of ours
 │   ├── RunFolderError             output_dir: another run in it, disk full
 │   ├── CheckpointError            damaged, or of another run
 │   └── NonFiniteError             loss or gradient norm became NaN or infinite
-└── Interrupted              130   Ctrl-C, or 143 for SIGTERM, after a checkpoint was written
+└── Interrupted            128+n   signal n (130 Ctrl-C, 143 SIGTERM), after a checkpoint was written
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Interrupted(HfFinetuneError):
     """The run was asked to stop and did so cleanly.
 
     Args:
-        signum: `signal.SIGINT` or `signal.SIGTERM`; the exit code is 128 + signum.
+        signum: One of `processes.STOPPING`; the exit code is 128 + signum.
         checkpoint: The checkpoint written before stopping, or None when there was nothing to save.
     """
 

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from hf_finetune.errors import UserError
-from hf_finetune.processes import ASKED
+from hf_finetune.processes import ASKED, list_signals
 
 __all__ = ["launch"]
 
@@ -108,7 +108,7 @@ def _start(words: Sequence[str], rank: int, num_processes: int, port: int, outpu
 
 @contextmanager
 def _forward_signals(children: Sequence[Child]) -> Iterator[list[int]]:
-    """Give SIGINT and SIGTERM to the children instead of ending; yield the signals that came."""
+    """Give the signals that ask to stop to the children instead of ending; yield those that came."""
     forwarded: list[int] = []
 
     def forward(signum: int, frame: FrameType | None) -> None:
@@ -116,7 +116,7 @@ def _forward_signals(children: Sequence[Child]) -> Iterator[list[int]]:
         for child in children:
             child.send_signal(signum)
 
-    before = {signum: signal.signal(signum, forward) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, forward) for signum in list_signals()}
     try:
         yield forwarded
     finally:

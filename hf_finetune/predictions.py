@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from hf_finetune.atomic_io import give_name, make_folder
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Space
 
@@ -43,7 +44,7 @@ class PredictionWriter:
     _writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> PredictionWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         return self
 
     def __call__(self, reduced: Mapping[str, np.ndarray]) -> None:
@@ -77,7 +78,7 @@ class PredictionWriter:
             is_whole = error is None
         finally:
             if is_whole:
-                self._part.replace(self.path)
+                give_name(self._part, self.path)
             else:
                 self._part.unlink(missing_ok=True)
 
@@ -104,13 +105,15 @@ def write_worst(
     """
     rows = [entry for _, _, entry in sorted(worst, key=lambda item: item[:2], reverse=True)]
     if rows:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for row in rows:
             decoded = rows_of_split[row["row"]]
             row["image"], row["audio"] = _png(thumbnail(decoded)), sound(decoded)
         table = pa.Table.from_pylist(rows)
         silent = table.column("audio").null_count == len(rows)
-        pq.write_table(table.drop_columns("audio") if silent else table, path)
+        part = path.with_name(f"{path.name}.part")
+        pq.write_table(table.drop_columns("audio") if silent else table, part)
+        give_name(part, path)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -17,10 +17,12 @@ from hf_finetune.errors import UserError
 __all__ = [
     "ASKED",
     "REPEAT_S",
+    "STOPPING",
     "disconnect",
     "follow_launcher",
     "is_first_process",
     "is_heard",
+    "list_signals",
     "require_world_size",
     "signal_of",
     "stop_on_signals",
@@ -32,6 +34,11 @@ ASKED = "HF_FINETUNE_NUM_PROCESSES"
 REPEAT_S = 1.0
 """The same signal again within so many seconds is one signal: launchers, `uv run` and others pass on what the
 terminal has sent to all of its processes already."""
+
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+STOPPING = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
+"""What asks a run to stop: `kill`, Ctrl-C, a closed terminal, what batch systems send before time is up
+(SLURM sends what it was asked for, SGE and LSF SIGUSR1 and SIGUSR2), and the limit on processor time."""
 
 STDIN = 0
 
@@ -102,9 +109,17 @@ def follow_launcher() -> None:
     threading.Thread(target=wait, name="follow-launcher", daemon=True).start()
 
 
+def list_signals() -> list[int]:
+    """Return the signals that a run listens to: `nohup` and its like have some ignored, and they stay so."""
+    ignorable = {int(signum) for signum in STOPPING} - {int(signal.SIGINT), int(signal.SIGTERM)}
+    return [
+        signum for signum in STOPPING if signum not in ignorable or signal.getsignal(signum) != signal.SIG_IGN
+    ]
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """Let SIGTERM raise KeyboardInterrupt inside, as Ctrl-C does; yield the signals that came.
+    """Let SIGTERM and its like raise KeyboardInterrupt inside, as Ctrl-C does; yield the signals that came.
 
     The engines listen for themselves while they train. Processes forked inside die of a signal without a
     word, as they would in a program that does not listen.
@@ -127,7 +142,7 @@ def stop_on_signals() -> Iterator[list[int]]:
         received.append(signum)
         raise KeyboardInterrupt(signum)
 
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, stop) for signum in list_signals()}
     try:
         yield received
     finally:

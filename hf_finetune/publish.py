@@ -17,14 +17,14 @@ from hf_finetune.hub import Pushed, Target, Upload, push_files, require_rights
 from hf_finetune.processes import is_first_process
 from hf_finetune.recipe import Recipe
 from hf_finetune.report.record import RunRecord, read_run
-from hf_finetune.run_folder import RunFolder
+from hf_finetune.run_folder import RunFolder, check_best, describe_mismatch, hold
 
 if TYPE_CHECKING:
     from transformers import TrainerState
 
     from hf_finetune.hub.callback import PushWhileTraining
 
-__all__ = ["push", "push_while_training", "require_push"]
+__all__ = ["push", "push_owned", "push_while_training", "require_push"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def push(
         The commit, read back and compared.
 
     Raises:
-        RunFolderError: There is no finished run.
+        RunFolderError: There is no finished run, one is going on, or what lies there is not what was scored.
         HubError: It has no best model, may not be pushed, or the Hub failed; the run stays whole.
 
     Example:
@@ -54,9 +54,21 @@ def push(
         print(push("runs/quickstart", repo_id="me/digits").url)
     """
     folder = RunFolder(Path(run_folder))
-    if not folder.scores.exists() or not folder.best.is_dir():
-        raise RunFolderError("there is no finished run", where=str(run_folder), todo="Train it first.")
+    _require_finished(folder)
+    with hold(folder.path, todo="Push it when that one has ended.") as refusal:
+        if refusal is not None:
+            raise refusal
+        return push_owned(folder.path, repo_id=repo_id, private=private, branch=branch)
+
+
+def push_owned(
+    run_folder: Path, *, repo_id: str | None = None, private: bool | None = None, branch: str | None = None
+) -> Pushed:
+    """Push a run whose folder this process holds already; see `push`."""
+    folder = RunFolder(run_folder)
+    _require_finished(folder)
     record = read_run(folder.path)
+    _require_scored(folder, record)
     wanted = repo_id or record.lookup("hub.repo_id")
     if wanted is None:
         raise HubError(
@@ -93,6 +105,26 @@ def push(
     )
     logger.info("pushed, read back and compared: %s%s", pushed.url, f" ({pushed.tag})" if pushed.tag else "")
     return pushed
+
+
+def _require_finished(folder: RunFolder) -> None:
+    if not folder.scores.exists() or not folder.best.is_dir():
+        raise RunFolderError("there is no finished run", where=str(folder.path), todo="Train it first.")
+
+
+def _require_scored(folder: RunFolder, record: RunRecord) -> None:
+    """Make sure that what is pushed is whole, and that the scores are its own.
+
+    Raises:
+        RunFolderError: It is not.
+    """
+    if not record.part("best"):
+        raise RunFolderError(
+            "scores.json is damaged", where=str(folder.path), todo=f"Score it again: {folder.say_resume()}"
+        )
+    check_best(folder.best, record.scores, todo=f"Write it anew from its checkpoint: {folder.say_resume()}")
+    if mismatch := describe_mismatch(folder.best, record.scores):
+        raise RunFolderError(mismatch, where=str(folder.path), todo=f"Score it first: {folder.say_resume()}")
 
 
 def require_push(recipe: Recipe, *, create: bool = False) -> str | None:

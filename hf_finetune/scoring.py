@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerState
 
+from hf_finetune.atomic_io import remove, replace_folder
 from hf_finetune.data import Splits
-from hf_finetune.engines import checkpoint, durable
+from hf_finetune.engines import checkpoint
 from hf_finetune.engines.evaluation import evaluate
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.metrics import MetricSet
 from hf_finetune.model import save_model
 from hf_finetune.predictions import PredictionWriter, write_worst
-from hf_finetune.run_folder import RunFolder
+from hf_finetune.run_folder import RunFolder, seal_best
 from hf_finetune.tasks.base import Task
 
 __all__ = ["describe_best", "find_best_checkpoint", "save_best", "score_splits"]
 
 
 def find_best_checkpoint(state: TrainerState, output_dir: Path) -> Path | None:
-    """Return the checkpoint with the best metric; without one the last; None when nothing was saved."""
+    """Return the checkpoint with the best metric; without one the last of this run; None without any."""
     if state.best_model_checkpoint and Path(state.best_model_checkpoint).is_dir():
         return Path(state.best_model_checkpoint)
-    return checkpoint.find_last(output_dir)
+    return checkpoint.find_last(output_dir, of=state)
 
 
-def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: bool = False) -> None:
+def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: bool = False) -> dict[str, Any]:
     """Write the best model and its processor to a folder that plain `from_pretrained` reads.
 
     The weights of the best checkpoint are read into `parts.model`; without a checkpoint (save_strategy
@@ -42,6 +43,9 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: boo
         best: The folder.
         merge: Add adapters into the weights of a whole model.
 
+    Returns:
+        What `describe_best` says, and the sha256 of the folder's manifest.
+
     Raises:
         CheckpointError: The best checkpoint was damaged since it was written.
     """
@@ -49,15 +53,15 @@ def save_best(parts: Ingredients, state: TrainerState, best: Path, *, merge: boo
     if source is not None:
         checkpoint.verify(source)
         checkpoint.load_weights(source, parts.model)
+    about = describe_best(parts, state)
     if PartialState().is_main_process:
         part = best.with_name(f"{best.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part)
         save_model(parts.model, part, merge=merge)
         parts.processor.save_pretrained(part)
-        durable.sync_tree(part)
-        shutil.rmtree(best, ignore_errors=True)
-        part.replace(best)
-    PartialState().wait_for_everyone()
+        about["manifest"] = seal_best(part, about)
+        replace_folder(part, best)
+    return dict(broadcast_object_list([about])[0])
 
 
 def describe_best(parts: Ingredients, state: TrainerState) -> dict[str, Any]:

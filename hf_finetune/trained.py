@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from hf_finetune.errors import HubError, ModelError, RunFolderError
 from hf_finetune.hub_access import reading_hub, tell_code_allowed
 from hf_finetune.recipe import Recipe, load_recipe
-from hf_finetune.run_folder import RunFolder
+from hf_finetune.run_folder import RunFolder, check_best, describe_mismatch, is_sealed
 from hf_finetune.tasks import Task, build_task
 
 __all__ = ["Trained", "build_trained_task", "find_trained"]
+
+logger = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
@@ -106,15 +110,20 @@ def find_trained(
 
 def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
     folder = RunFolder(path)
-    best = folder.best if folder.best.is_dir() else path
-    if folder.recipe.is_file() and folder.scores.is_file() and _has_model(best):
-        scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    is_run = folder.best.is_dir() or not _has_model(path)
+    best = folder.best if is_run else path
+    anew = f"Write it anew: {folder.say_resume()}" if is_run else "Download it again."
+    if folder.recipe.is_file() and folder.scores.is_file() and (_has_model(best) or is_sealed(best)):
+        scores = _read_scores(folder.scores, todo=anew)
+        check_best(best, scores, todo=anew, is_alone=is_run)
+        if mismatch := describe_mismatch(best, scores):
+            logger.warning("%s: %s. Score it: %s", name, mismatch, folder.say_resume())
         return Trained(name=name, folder=best, recipe=load_recipe(folder.recipe, overrides), scores=scores)
     if folder.has_run():
         raise RunFolderError(
             "this run is not finished",
             where=name,
-            todo=f"Finish it: hf-finetune run {folder.recipe} --resume",
+            todo=f"Finish it: {folder.say_resume()}",
         )
     raise RunFolderError("there is no finished run", where=name, todo="Train it first.")
 
@@ -135,8 +144,30 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
     recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
-    scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    scores = _read_scores(folder.scores, todo="Push it again.")
+    try:
+        # the commit says what it is: whoever may write to the repository may have changed it on purpose
+        check_best(
+            path,
+            scores,
+            todo="",
+            may_lack=lambda file: any(fnmatch(file, one) for one in left_out),
+            is_alone=False,
+        )
+    except RunFolderError as error:
+        logger.warning("%s: not as it was pushed: %s", source, error.what)
     return Trained(name=source, folder=path, recipe=recipe, scores=scores, commit=path.name)
+
+
+def _read_scores(path: Path, *, todo: str) -> Mapping[str, Any]:
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"it is damaged ({error})", where=str(path), todo=todo) from error
+    kinds = {"best": dict, "labels": list, "problem_type": str}
+    if not isinstance(scores, dict) or not all(isinstance(scores.get(k), kind) for k, kind in kinds.items()):
+        raise RunFolderError(f"it is damaged (it lacks {', '.join(kinds)})", where=str(path), todo=todo)
+    return scores
 
 
 def _has_model(folder: Path) -> bool:

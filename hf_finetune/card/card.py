@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hf_finetune.atomic_io import write_bytes
 from hf_finetune.card import facts
 from hf_finetune.card.metadata import build_metadata
 from hf_finetune.card.picture import draw_charts
@@ -44,12 +45,9 @@ def write_card(run_folder: Path, *, repo_id: str | None = None, into: Path | Non
     files = {"README.md": render_card(record, repo_id=repo_id).encode("utf-8", "replace")}
     if charts:
         files[PICTURE] = draw_charts(charts)
-    written = {}
     for name, content in files.items():
-        part = target / f"{name}.part"
-        part.write_bytes(content)
-        written[name] = part.replace(target / name)
-    return written
+        write_bytes(target / name, content)
+    return {name: target / name for name in files}
 
 
 def render_card(record: RunRecord, *, repo_id: str | None = None) -> str:

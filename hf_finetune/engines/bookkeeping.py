@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from hf_finetune.engines import checkpoint
+from hf_finetune.engines.randomness import read_state, write_state
+from hf_finetune.engines.watch import Abandoned
 from hf_finetune.errors import CheckpointError, UserError
+from hf_finetune.optim import set_mode
 
 __all__ = [
     "Plan",
     "Progress",
+    "evaluating",
     "export_callbacks",
     "export_tensors",
     "load_best",
@@ -195,6 +200,25 @@ def restore_tensors(callbacks: Iterable[Any], saved: dict[str, Any]) -> None:
     for callback in callbacks:
         if hasattr(callback, "load_state_dict") and type(callback).__name__ in saved:
             callback.load_state_dict(saved[type(callback).__name__])
+
+
+@contextmanager
+def evaluating(state: TrainerState, optimizer: Any, args: TrainingArguments) -> Iterator[None]:
+    """Put the optimizer aside for an evaluation; one that is abandoned leaves no trace.
+
+    What it has logged and drawn is taken back: the checkpoint that follows is that of the last update, and
+    the run that goes on from it evaluates as if for the first time.
+    """
+    num_logged, drawn = len(state.log_history), read_state(all_gpus=args.world_size > 1)
+    set_mode(optimizer, training=False)
+    try:
+        yield
+    except Abandoned:
+        del state.log_history[num_logged:]
+        write_state(drawn)
+        raise
+    finally:
+        set_mode(optimizer, training=True)
 
 
 def load_best(model: nn.Module, state: TrainerState) -> None:

@@ -7,10 +7,11 @@ events in the same order from both.
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -31,9 +32,9 @@ from hf_finetune.engines.bookkeeping import Plan, Progress
 from hf_finetune.engines.evaluation import evaluate, name_eval_sets
 from hf_finetune.engines.ingredients import Batch, Ingredients
 from hf_finetune.engines.loaders import MicroBatchLoader
-from hf_finetune.engines.watch import Watch
+from hf_finetune.engines.watch import Abandoned, Watch
 from hf_finetune.errors import Interrupted
-from hf_finetune.optim import current_rate, is_metric_driven, set_mode
+from hf_finetune.optim import current_rate, is_metric_driven
 
 __all__ = ["Calendar"]
 
@@ -196,7 +197,7 @@ class Calendar:
         progress, state, control = self.progress, self.state, self.control
         progress.grad_norm, progress.learning_rate = grad_norm, learning_rate
         if self.watch.signum is not None:
-            self._stop_here(self.watch.signum)
+            self._stop_here()
         if control.should_log and state.global_step > progress.last_logged:
             loss = gather(self.loss_sum).mean().item()
             self.loss_sum.zero_()
@@ -209,7 +210,10 @@ class Calendar:
             self._store_flos()
             self._log(logs, is_training=True)
         if self.control.should_evaluate:
-            scores = self._evaluate()
+            try:
+                scores = self._evaluate()
+            except Abandoned:
+                self._stop_here()
             if is_metric_driven(self.scheduler):
                 self.scheduler.step(bookkeeping.score_of(scores, self.args))
             is_best = bookkeeping.take_if_best(scores, state, self.args)
@@ -231,19 +235,19 @@ class Calendar:
         self.fire("log", logs)
 
     def _evaluate(self) -> dict[str, float]:
-        set_mode(self.optimizer, training=False)
         scores: dict[str, float] = {}
-        for prefix, dataset in name_eval_sets(self.parts.eval_dataset, "eval").items():
-            found = evaluate(self.parts, dataset, prefix=prefix, on_step=self._on_prediction_step)
-            scores |= found
-            self._log(found)
-        set_mode(self.optimizer, training=True)
+        with bookkeeping.evaluating(self.state, self.optimizer, self.args):
+            for prefix, dataset in name_eval_sets(self.parts.eval_dataset, "eval").items():
+                found = evaluate(self.parts, dataset, prefix=prefix, on_step=self._on_prediction_step)
+                scores |= found
+                self._log(found)
         self.fire("evaluate", scores)
         return scores
 
     def _on_prediction_step(self, loader: Any) -> None:
         self.events.eval_dataloader = loader
         self.fire("prediction_step")
+        self.watch.leave_if_asked()
 
     def _save(self) -> Path:
         self._store_flos()
@@ -269,13 +273,13 @@ class Calendar:
             )
         )
 
-    def _stop_here(self, signum: int) -> None:
+    def _stop_here(self) -> NoReturn:
         """Save at once what is there; its log, evaluation and save come first when the run goes on."""
         self.progress.owed = "step" if self.progress.is_epoch_open else "epoch"
         self.progress.due = {name: getattr(self.control, name) for name in DUE}
         folder = self._save()
         self.fire("train_end")
-        raise Interrupted(signum, str(folder))
+        raise Interrupted(self.watch.signum or signal.SIGTERM, str(folder))
 
     def _store_flos(self) -> None:
         self.state.total_flos += devices.sum_over_processes(self.flos, self.args)

@@ -19,10 +19,11 @@ import json
 import logging
 import os
 import re
-import shutil
 import zipfile
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from safetensors import safe_open
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import safe_globals
 
-from hf_finetune.engines import durable
+from hf_finetune import atomic_io
 from hf_finetune.engines.randomness import write_state
 from hf_finetune.engines.weights import load_weights
 from hf_finetune.errors import CheckpointError
@@ -38,6 +39,7 @@ from hf_finetune.optim import restore_optimizer
 
 __all__ = [
     "find_last",
+    "is_of_run",
     "list_checkpoints",
     "load_engine_state",
     "load_optimizer",
@@ -77,8 +79,8 @@ def verify(folder: Path) -> None:
     Raises:
         CheckpointError: It is not; the message says which file and why.
     """
-    if (folder / durable.MANIFEST).exists() or (folder / STAMP).exists():
-        durable.verify(folder)
+    if (folder / atomic_io.MANIFEST).exists() or (folder / STAMP).exists():
+        atomic_io.verify(folder)
         return
     if not (folder / "trainer_state.json").is_file():
         raise CheckpointError("trainer_state.json is missing", where=str(folder))
@@ -97,10 +99,18 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"{path.name} is damaged ({error})", where=str(folder)) from error
 
 
-def find_last(run_folder: Path | str) -> Path | None:
-    """Return the last whole checkpoint of a run, or None; damaged ones are passed over with a warning."""
+def find_last(run_folder: Path | str, *, of: TrainerState | None = None) -> Path | None:
+    """Return the last whole checkpoint of a run, or None; damaged ones are passed over with a warning.
+
+    Args:
+        run_folder: Where they are.
+        of: Where the run stands; what is not a part of its history is then passed over, such as later
+            checkpoints of a run that was resumed from an earlier one.
+    """
     tidy(Path(run_folder))
     for folder in reversed(list_checkpoints(Path(run_folder))):
+        if of is not None and not is_of_run(folder, of):
+            continue
         try:
             verify(folder)
         except CheckpointError as error:
@@ -113,11 +123,11 @@ def find_last(run_folder: Path | str) -> Path | None:
 def tidy(run_folder: Path) -> None:
     """Undo what a crash in the middle of `save` left: remove half-written folders, restore a replaced one."""
     for staging in run_folder.glob(".partial-checkpoint-*"):
-        shutil.rmtree(staging, ignore_errors=True)
+        atomic_io.remove(staging)
     for replaced in run_folder.glob(".replaced-checkpoint-*"):
         target = replaced.with_name(replaced.name.removeprefix(".replaced-"))
         if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+            atomic_io.remove(replaced)
         else:
             os.rename(replaced, target)
 
@@ -147,7 +157,7 @@ def rotate(run_folder: Path, limit: int | None, *, best: str | None, newest: Pat
 def _delete(path: Path) -> None:
     doomed = path.with_name(f".partial-{path.name}")
     os.rename(path, doomed)  # gone at once, whatever happens while its files are deleted
-    shutil.rmtree(doomed, ignore_errors=True)
+    atomic_io.remove(doomed)
 
 
 def load_torch(path: Path, *, device: str = "cpu") -> Any:
@@ -164,21 +174,91 @@ def load_torch(path: Path, *, device: str = "cpu") -> Any:
 
 
 def load_state(folder: Path) -> TrainerState:
-    """Read `trainer_state.json`; a best checkpoint that was moved along with the run is found again.
+    """Read `trainer_state.json`, and find the best checkpoint of this very run again, wherever it lies now.
 
-    When it is gone, the best so far is forgotten with it: a later one would otherwise have to beat a score
-    that no weights are left of.
+    What lies beside the checkpoint comes first, by name: the path that was written down may by now lead into
+    the folder of another run. Where the best is gone, the best so far is forgotten with it: a later one would
+    otherwise have to beat a score that no weights are left of.
+
+    Raises:
+        CheckpointError: The file is damaged, or not as this version of transformers writes it.
     """
-    state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
-    if state.best_model_checkpoint is None or Path(state.best_model_checkpoint).is_dir():
+    state = _read_state(folder)
+    recorded = state.best_model_checkpoint
+    if recorded is None:
         return state
-    beside = folder.parent / Path(state.best_model_checkpoint).name
-    if beside.is_dir():
-        state.best_model_checkpoint = str(beside)
+    places = [folder.parent / re.split(r"[\\/]", recorded)[-1], Path(recorded)]
+    found = next((place for place in places if is_of_run(place, state)), None)
+    if found is not None:
+        state.best_model_checkpoint = str(found)
     else:
-        _warn_once(f"the best checkpoint, {state.best_model_checkpoint}, is gone: the best is chosen anew")
+        _warn_once(f"the best checkpoint, {recorded}, is gone: the best is chosen anew")
         state.best_model_checkpoint = state.best_metric = state.best_global_step = None
     return state
+
+
+def is_of_run(folder: Path, state: TrainerState) -> bool:
+    """Whether a checkpoint was written by the run that is now in this state, on its way here.
+
+    Its history of logs must be how this one begins, but for what depends on the clock.
+    """
+    try:
+        earlier = _read_state(folder)
+    except CheckpointError:
+        return False
+    entries = state.log_history[: len(earlier.log_history)]
+    return earlier.global_step <= state.global_step and _spell(earlier.log_history) == _spell(entries)
+
+
+def _spell(history: list[dict[str, Any]]) -> str:
+    """Return a history without times, as text: NaN is then equal to itself."""
+    clocks = ("_runtime", "_per_second")
+    return json.dumps(
+        [{k: v for k, v in entry.items() if not k.endswith(clocks)} for entry in history],
+        sort_keys=True,
+        default=str,
+    )
+
+
+def _read_state(folder: Path) -> TrainerState:
+    path = folder / "trainer_state.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} cannot be read ({error})", where=str(folder)) from error
+    if problem := _judge_state(content):
+        raise CheckpointError(
+            f"{path.name} is not what this version of transformers writes: {problem}",
+            where=str(folder),
+            todo="Go on with the version that wrote it, or from another checkpoint by --resume CHECKPOINT.",
+        )
+    return TrainerState(**content)
+
+
+def _judge_state(content: Any) -> str | None:
+    """Say what is wrong with the content of a `trainer_state.json`; None for nothing."""
+    if not isinstance(content, dict):
+        return "it is no mapping"
+    known = {field.name for field in fields(TrainerState)}
+    if unknown := sorted(content.keys() - known):
+        return f"it has {', '.join(unknown)}"
+    kinds: dict[str, Any] = {
+        "global_step": int,
+        "max_steps": int,
+        "num_train_epochs": int,
+        "log_history": list,
+        "best_global_step": (int, NoneType),
+        "best_metric": (int, float, NoneType),
+        "best_model_checkpoint": (str, NoneType),
+        "stateful_callbacks": (dict, NoneType),
+        "epoch": (int, float, NoneType),
+    }
+    if missing := [name for name in ("global_step", "max_steps", "log_history") if name not in content]:
+        return f"it lacks {', '.join(missing)}"
+    wrong = [name for name, kind in kinds.items() if name in content and not isinstance(content[name], kind)]
+    if not wrong and not all(isinstance(entry, dict) for entry in content["log_history"]):
+        wrong = ["log_history"]
+    return f"{', '.join(wrong)} is of another kind" if wrong else None
 
 
 @cache

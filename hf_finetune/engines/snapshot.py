@@ -10,9 +10,10 @@ from typing import Any
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerState, TrainingArguments
 
+from hf_finetune import atomic_io
+from hf_finetune.atomic_io import is_disk_full
 from hf_finetune.engines import durable, weights
-from hf_finetune.engines.checkpoint import STAMP, list_checkpoints, rotate
-from hf_finetune.engines.durable import is_disk_full
+from hf_finetune.engines.checkpoint import STAMP, is_of_run, list_checkpoints, rotate
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.engines.randomness import read_state
 from hf_finetune.errors import RunFolderError
@@ -60,7 +61,8 @@ def save(snapshot: Snapshot) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         best = run_folder / f"checkpoint-{state.best_global_step}"
-        if state.best_global_step and (best == target or best.is_dir()):
+        is_known = str(best) == state.best_model_checkpoint
+        if state.best_global_step and not is_known and (best == target or is_of_run(best, state)):
             state.best_model_checkpoint = str(best)
     state.best_model_checkpoint = _from_main(state.best_model_checkpoint, args)
 
@@ -78,8 +80,8 @@ def save(snapshot: Snapshot) -> Path:
         try:
             everything = {name: facts for own, _ in outcomes for name, facts in own.items()}
             about = {"version": 1, "step": state.global_step, "num_processes": args.world_size}
-            durable.write_manifest(staging, everything, about)
-            durable.replace_folder(staging, target)
+            atomic_io.write_manifest(staging, everything, about)
+            atomic_io.replace_folder(staging, target)
         except OSError as problem:
             error = problem
     error = _from_main(error, args)
@@ -122,7 +124,7 @@ def _write_shared(snapshot: Snapshot, staging: Path) -> dict[str, Any]:
     for name, content in contents.items():
         files[name] = durable.write_torch(staging / name, content)
     state.save_to_json(str(staging / "trainer_state.json"))
-    files[STAMP] = durable.write_json(staging / STAMP, dict(parts.stamp))
+    files[STAMP] = atomic_io.write_json(staging / STAMP, dict(parts.stamp))
     return files
 
 

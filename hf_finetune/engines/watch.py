@@ -1,4 +1,4 @@
-"""What may end a run early: a NaN or infinite loss, Ctrl-C, SIGTERM. All processes decide the same."""
+"""What may end a run early: a NaN or infinite loss, Ctrl-C, SIGTERM and its like. All decide the same."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from hf_finetune.engines.checkpoint import list_checkpoints
 from hf_finetune.engines.ingredients import Guard
 from hf_finetune.engines.workers import TRAINING
 from hf_finetune.errors import Interrupted, NonFiniteError
-from hf_finetune.processes import REPEAT_S
+from hf_finetune.processes import REPEAT_S, STOPPING, list_signals
 
-__all__ = ["Watch"]
+__all__ = ["Abandoned", "Watch"]
 
 logger = logging.getLogger(__name__)
 Rows = Sequence[int]
+
+
+class Abandoned(Exception):
+    """An evaluation was left because a signal asked to stop; `Watch.signum` is set."""
 
 
 class Watch:
@@ -52,7 +56,7 @@ class Watch:
     def __enter__(self) -> Watch:
         TRAINING.fill_(1)
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in list_signals():
                 self._before[signum] = signal.signal(signum, self._receive)
         return self
 
@@ -115,11 +119,21 @@ class Watch:
         logger.warning("skipped %d of at most %d: %s", self.num_skipped, self.guard.max_skips, what)
         return True
 
+    def leave_if_asked(self) -> None:
+        """Leave an evaluation in which a signal came; every process calls it after each batch.
+
+        Raises:
+            Abandoned: A signal came on any process.
+        """
+        self._agree(False)
+        if self.signum is not None:
+            raise Abandoned
+
     def stop_if_asked(self) -> None:
         """End a run that was asked to stop after its last update.
 
         Raises:
-            Interrupted: SIGTERM or Ctrl-C came on any process.
+            Interrupted: A signal came on any process.
         """
         self._agree(False)
         if self.signum is not None:
@@ -128,12 +142,11 @@ class Watch:
 
     def _agree(self, is_bad: bool) -> bool:
         """Return whether any process has a bad loss, and learn of any process' signal, in one exchange."""
-        news = [is_bad, self._received == signal.SIGTERM, self._received == signal.SIGINT]
+        news = [is_bad, *(self._received == signum for signum in STOPPING)]
         if self.args.world_size > 1:
             told = torch.tensor(news, dtype=torch.float32, device=self.args.device)
             news = [count > 0 for count in reduce(told, reduction="sum").tolist()]
-        if news[1] or news[2]:
-            self.signum = int(signal.SIGTERM if news[1] else signal.SIGINT)
+        self.signum = next((signum for signum, came in zip(STOPPING, news[1:], strict=True) if came), None)
         return news[0]
 
     def _describe(

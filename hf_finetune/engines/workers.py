@@ -9,6 +9,8 @@ from types import FrameType
 
 import torch
 
+from hf_finetune.processes import STOPPING
+
 __all__ = ["TRAINING", "leave_signals_to_the_parent", "wait_before_fork"]
 
 TRAINING = torch.zeros(1, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
@@ -33,8 +35,8 @@ def leave_signals_to_the_parent(training: torch.Tensor, worker: int) -> None:
         if not training.item():
             os._exit(0)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end_unless_training)
+    for signum in STOPPING:
+        signal.signal(signum, end_unless_training if signum == signal.SIGTERM else signal.SIG_IGN)
 
 
 def wait_before_fork() -> None:

@@ -29,8 +29,13 @@ whose hash it has no bytes for (LFS verifies them, Xet puts the file together). 
 just sent would take as long as sending them, and show no more.
 """
 
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "adapter_*")
-"""What another kind of model left at the top of a repository would be loaded instead, or beside."""
+MODEL_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "adapter_*"),
+    *("manifest.json", "scores.json", "report.html"),
+)
+"""What another model left at the top of a repository: it would be loaded instead or beside, or says of this
+model what was measured with that one.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from hf_finetune.atomic_io import write_bytes
 from hf_finetune.formatting import format_number
 from hf_finetune.report.classes import build_confusion, score_labels
 from hf_finetune.report.mistakes import build_mistakes
@@ -57,10 +58,7 @@ def write_report(run_folder: Path) -> Path:
     """
     target = run_folder / "report.html"
     # A lone surrogate can come in through JSON and has no UTF-8 form.
-    content = render_report(read_run(run_folder)).encode("utf-8", "replace")
-    part = target.with_name("report.html.part")
-    part.write_bytes(content)
-    part.replace(target)
+    write_bytes(target, render_report(read_run(run_folder, check=True)).encode("utf-8", "replace"))
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 from hf_finetune.errors import RunFolderError
 from hf_finetune.formatting import as_finite
-from hf_finetune.run_folder import RunFolder
+from hf_finetune.run_folder import RunFolder, check_best, describe_mismatch
 from hf_finetune.secrecy import hide_secrets
 
 __all__ = ["RunRecord", "checkpoint_names", "read_run"]
+
+logger = logging.getLogger(__name__)
 
 PREDICTION_COLUMNS = ("row", "label", "prediction", "probability", "seconds", "group")
 
@@ -35,6 +38,7 @@ class RunRecord:
         worst: The worst mistakes, worst first, with PNG bytes under "image" where there are pictures.
         progress: `trainer_state.json` of the newest checkpoint; empty when there is none.
         trackers: What each tracker remembers, and under "place" where the experiment is.
+        damage: What is wrong with the best model, where that was checked: the scores may not be its own.
         notes: What could not be read, for the reader of the report.
     """
 
@@ -50,6 +54,7 @@ class RunRecord:
     worst: tuple[Mapping[str, Any], ...] = ()
     progress: Mapping[str, Any] = field(default_factory=dict)
     trackers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    damage: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -80,11 +85,12 @@ class RunRecord:
         return value
 
 
-def read_run(folder: Path) -> RunRecord:
+def read_run(folder: Path, *, check: bool = False) -> RunRecord:
     """Read all of a run folder that a report shows.
 
     Args:
         folder: As `training.output_dir` of the recipe; the run may be going on or have been interrupted.
+        check: Compare the best model with its manifest, and note what is damaged.
 
     Raises:
         RunFolderError: It is not the folder of a run.
@@ -98,6 +104,7 @@ def read_run(folder: Path) -> RunRecord:
         )
     notes: list[str] = []
     recipe_text = _read(folder / "recipe.yaml", Path.read_text, notes) or ""
+    scores = _mapping(_read(folder / "scores.json", _read_json, notes))
     predictions = folder / "predictions"
     split = (
         "eval"
@@ -109,7 +116,7 @@ def read_run(folder: Path) -> RunRecord:
         recipe_text=hide_secrets(recipe_text),
         recipe=_mapping(_read(folder / "recipe.yaml", _read_yaml, notes)),
         environment=_mapping(_read(folder / "environment.json", _read_json, notes)),
-        scores=_mapping(_read(folder / "scores.json", _read_json, notes)),
+        scores=scores,
         log=_read_log(folder / "log.jsonl", notes),
         baseline_log=_read_log(folder / "baseline.log.jsonl", notes),
         predictions=_read(predictions / f"{split}.parquet", _read_predictions, notes) or {},
@@ -117,8 +124,24 @@ def read_run(folder: Path) -> RunRecord:
         worst=tuple(_read(predictions / "worst.parquet", _read_rows, notes) or ()),
         progress=_read_progress(folder),
         trackers=RunFolder(folder).load_trackers(),
+        damage=_check_best(RunFolder(folder), scores) if check else (),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _check_best(folder: RunFolder, scores: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what is wrong with the best model, and say it in the terminal, too."""
+    if not scores or not folder.best.is_dir():
+        return ()
+    try:
+        check_best(folder.best, scores, todo=f"Write it anew from its checkpoint: {folder.say_resume()}")
+    except RunFolderError as error:
+        logger.warning(error)
+        return (f"The best model is damaged: {error.what}.",)
+    mismatch = describe_mismatch(folder.best, scores)
+    if mismatch:
+        logger.warning("%s: %s. Score it: %s", folder.path, mismatch, folder.say_resume())
+    return (f"{mismatch}.",) if mismatch else ()
 
 
 def _read(path: Path, reader: Callable[[Path], Any], notes: list[str]) -> Any:

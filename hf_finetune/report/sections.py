@@ -21,6 +21,7 @@ from hf_finetune.formatting import (
 from hf_finetune.report.classes import Confusion
 from hf_finetune.report.curves import build_curves
 from hf_finetune.report.record import RunRecord
+from hf_finetune.run_folder import RunFolder
 
 __all__ = [
     "BASELINE",
@@ -124,7 +125,7 @@ def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
 
 def build_alerts(record: RunRecord) -> list[str]:
     """Say first what a reader must know before believing the numbers."""
-    alerts = []
+    alerts = list(record.damage)
     curves = build_curves(record.log)
     last = max((as_finite(entry.get("step")) or 0.0 for entry in record.log), default=0.0)
     if not record.is_finished:
@@ -137,7 +138,7 @@ def build_alerts(record: RunRecord) -> list[str]:
         )
         alerts.append(
             f"This run is still going on, or was interrupted. {where} Scores come when it has finished; "
-            f"hf-finetune run {record.folder}/recipe.yaml --resume goes on with it."
+            f"{RunFolder(record.folder).say_resume()} goes on with it."
         )
     for key, words in (("loss", "training loss"), ("grad_norm", "gradient norm"), ("eval_loss", "eval loss")):
         holes = curves[key].holes if key in curves else []

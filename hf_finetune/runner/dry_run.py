@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-from hf_finetune.arguments import output_folder
 from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.engines.padding import measure_padding
 from hf_finetune.environment import list_loose_revisions
 from hf_finetune.model import describe_share
 from hf_finetune.recipe import Recipe
-from hf_finetune.run_folder import RunFolder
+from hf_finetune.run_folder import RunFolder, output_folder
 from hf_finetune.runner.hops import prepare
 from hf_finetune.tracking import list_trackers
 

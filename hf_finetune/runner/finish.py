@@ -18,7 +18,7 @@ from hf_finetune.processes import is_first_process
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.runner.adaptive_rank import with_adaptive_rank
 from hf_finetune.runner.values import Prepared
-from hf_finetune.scoring import describe_best, save_best, score_splits
+from hf_finetune.scoring import save_best, score_splits
 from hf_finetune.terminal import JsonLines, TerminalProgress
 
 __all__ = ["finish", "run_baseline", "with_callbacks"]
@@ -42,12 +42,12 @@ def finish(
     """Keep the best model, load it back from the disk as a user would, and score every split with it."""
     task, splits = prepared.task, prepared.splits
     adapters = prepared.recipe.model.peft
-    save_best(parts, state, folder.best, merge=bool(adapters and adapters.merge))
+    best = save_best(parts, state, folder.best, merge=bool(adapters and adapters.merge))
     trust = prepared.trust_remote_code
     model = load_model(folder.best, prepared.recipe, task, splits.labels, trust_remote_code=trust)
     scored = replace(parts, model=model)
     return {
-        "best": describe_best(parts, state),
+        "best": best,
         **splits.labels.to_json(),
         **score_splits(scored, task, splits, prepared.metrics, folder, on_step=progress.track),
         "train": _describe_training(parts, state),

@@ -38,8 +38,8 @@ def find_checkpoint(prepared: Prepared, folder: RunFolder, resume: bool | Path) 
     else:
         for change in require_same_run(stamp, prepared.parts.stamp, where=str(found)):
             logger.info(change)
+    best = checkpoint.load_state(found).best_model_checkpoint
     if resume is True and is_first_process():  # a crash may have come between saving and this
-        best = checkpoint.load_state(found).best_model_checkpoint
         checkpoint.rotate(folder.path, prepared.parts.args.save_total_limit, best=best, newest=found)
     logger.info("going on from %s", found)
     return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
-from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults, output_folder
+from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults
 from hf_finetune.card import write_card
 from hf_finetune.data import Splits, build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
@@ -15,17 +17,17 @@ from hf_finetune.engines import ENGINES
 from hf_finetune.engines.arguments import check_arguments
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
-from hf_finetune.errors import RecipeError, UserError
+from hf_finetune.errors import RecipeError, RunFolderError, UserError
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
 from hf_finetune.model import build_model, describe_share, load_model
 from hf_finetune.processes import is_first_process, require_world_size
-from hf_finetune.publish import push, push_while_training, require_push
+from hf_finetune.publish import push_owned, push_while_training, require_push
 from hf_finetune.recipe import Recipe, import_user_files
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
-from hf_finetune.run_folder import RunFolder, write_json, write_text
+from hf_finetune.run_folder import RunFolder, output_folder, own, write_json, write_text
 from hf_finetune.runner.finish import finish, run_baseline, with_callbacks
 from hf_finetune.runner.going_on import find_checkpoint
 from hf_finetune.runner.values import Prepared, Result
@@ -66,14 +68,18 @@ def run(
     """
     recipe = recipe.allow_pickle() if allow_pickle else recipe
     folder = RunFolder(Path(output_folder(recipe)))
-    with explain_endings(folder.path):
-        # by every process: the others would wait for one that is refused alone
-        folder.claim(resume=bool(resume), overwrite=overwrite)
+    # the checkpoint of another folder begins a new run in this one
+    goes_on = resume if isinstance(resume, bool) else resume.resolve().parent == folder.path.resolve()
+    with explain_endings(folder.path), own(folder, resume=goes_on, overwrite=overwrite) as refusal:
         # 2 to 6: names, processor, data, model, ingredients
-        prepared = prepare(recipe, trust_remote_code=trust_remote_code)
+        prepared = prepare(
+            recipe, trust_remote_code=trust_remote_code, on_connected=lambda: _raise_for_all(refusal)
+        )
+        if is_first_process():
+            folder.tidy()
         resume_from = find_checkpoint(prepared, folder, resume)
         if is_first_process():
-            _open_folder(folder, prepared, is_new=not resume)
+            _open_folder(folder, prepared, is_new=not goes_on)
         repo_id = require_push(recipe, create=True)
         with (
             track(prepared.recipe, prepared.parts.args, folder) as trackers,
@@ -93,17 +99,24 @@ def run(
                 write_card(folder.path, repo_id=repo_id)
             trackers.log_results(folder, scores)
         if repo_id is not None and is_first_process():
-            push(folder.path)
+            push_owned(folder.path)
     return Result(folder=folder, state=state, scores=scores)
 
 
-def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code: bool = False) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    *,
+    trained: Trained | None = None,
+    trust_remote_code: bool = False,
+    on_connected: Callable[[], None] = lambda: None,
+) -> Prepared:
     """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
 
     Args:
         recipe: As `load_recipe` returns it.
         trained: A model that was trained by this recipe, to be used instead of the checkpoint.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
+        on_connected: Called once the processes can talk to each other, before anything is loaded.
 
     Raises:
         UserError: Names, data, model or arguments do not fit.
@@ -123,6 +136,7 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     training = fill_defaults(recipe, task.training_defaults())
     args = build_arguments(recipe, training, task.arguments)
     require_world_size(args.world_size)
+    on_connected()
     _require_engine_takes(args, recipe)
     if trained is None:
         require_trackers(recipe)
@@ -191,6 +205,13 @@ def _require_engine_takes(args: TrainingArguments, recipe: Recipe) -> None:
         raise RecipeError.join(
             UserError(problem, where=recipe.where(problem.split()[0].rstrip(":"))) for problem in problems
         )
+
+
+def _raise_for_all(refusal: RunFolderError | None) -> None:
+    """Let all processes end together where the first one was refused the run folder."""
+    refusal = broadcast_object_list([refusal])[0]
+    if refusal is not None:
+        raise refusal
 
 
 def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None:

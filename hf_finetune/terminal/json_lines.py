@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_finetune.atomic_io import sync, write_bytes
 
 __all__ = ["JsonLines"]
 
@@ -34,10 +35,7 @@ class JsonLines(TrainerCallback):  # type: ignore[misc]  # transformers has no t
         """Start the file with what the run's history says; nothing, for a new run."""
         if not state.is_world_process_zero:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f"{self.path.name}.part")
-        part.write_text("".join(map(_line, state.log_history)), encoding="utf-8")
-        os.replace(part, self.path)
+        write_bytes(self.path, "".join(map(_line, state.log_history)).encode())
 
     def on_log(
         self,
@@ -51,6 +49,13 @@ class JsonLines(TrainerCallback):  # type: ignore[misc]  # transformers has no t
         if state.is_world_process_zero and logs is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Flush the file to the disk."""
+        if state.is_world_process_zero and self.path.is_file():
+            sync(self.path)
 
 
 def _line(entry: Mapping[str, Any]) -> str:

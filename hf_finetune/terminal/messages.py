@@ -158,4 +158,4 @@ def _next_step(folder: Path) -> str:
     if (folder / "best").exists():
         look = f"open {folder / 'report.html'} in a browser, or " if (folder / "report.html").exists() else ""
         return f"{look}hf-finetune predict {folder} FILE..."
-    return f"hf-finetune run {folder / 'recipe.yaml'} --resume"
+    return RunFolder(folder).say_resume()

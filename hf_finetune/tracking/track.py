@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainingArguments
 from hf_finetune.errors import UserError
 from hf_finetune.processes import is_first_process
 from hf_finetune.recipe import Recipe
-from hf_finetune.run_folder import RunFolder, write_json
+from hf_finetune.run_folder import RunFolder
 from hf_finetune.tracking.base import Session, Tracker
 from hf_finetune.tracking.require import list_trackers, start_tracker
 
@@ -85,7 +85,7 @@ def track(recipe: Recipe, args: TrainingArguments, folder: RunFolder) -> Iterato
         trackers.close(problem)
         raise problem
     if is_first_process():
-        write_json(folder.trackers, memories)
+        folder.save_trackers(memories)
     try:
         yield trackers
     except BaseException as stop:

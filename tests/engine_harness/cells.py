@@ -47,6 +47,7 @@ class Cell:
         noise: Augmentation of the training rows; 0 for none.
         kind: "rows" or "stream".
         patience: Of early stopping; None for none.
+        leaves: Resume a run that a signal has ended within the evaluation at `stop`, in its second set.
         is_slow: Only in the full matrix.
     """
 
@@ -59,6 +60,7 @@ class Cell:
     noise: float = 0.05
     kind: str = "rows"
     patience: int | None = None
+    leaves: bool = False
     is_slow: bool = False
 
 
@@ -157,6 +159,7 @@ def _special() -> list[Cell]:
             stop=20,
             kind="stream",
         ),
+        Cell("left-in-evaluation", args={**EVERY_FIVE, "max_steps": 13}, stop=10, leaves=True),
         Cell("speech-spec-augment", "speech", {**EVERY_FIVE, **accumulate, **even}, stop=6),
         Cell("tokens-all", "text", {**EVERY_FIVE, "include_num_input_tokens_seen": "all"}, stop=10),
         Cell(

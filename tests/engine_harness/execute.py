@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from engine_harness.recipes import RECIPES, build_from_recipe, write_pretrained
 from engine_harness.tasks import TASKS, Rows, Stream, Task
 from hf_finetune.engines import ENGINES, checkpoint
 from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.errors import Interrupted
 from hf_finetune.runner.adaptive_rank import with_adaptive_rank
 
 DEFAULTS = {
@@ -65,6 +67,19 @@ class Snapshot(TrainerCallback):
             barrier()
 
 
+class LeaveEvaluation(TrainerCallback):
+    """Send a signal to the last of the processes within the evaluation at a step, and count what follows."""
+
+    def __init__(self, step: int, nth: int, signum: int = signal.SIGUSR1) -> None:
+        self.step, self.nth, self.signum = step, nth, signum
+        self.num_batches = 0
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.num_batches += state.global_step == self.step
+        if self.num_batches == self.nth and args.process_index == args.world_size - 1:
+            os.kill(os.getpid(), self.signum)
+
+
 def barrier() -> None:
     if dist.is_initialized():
         dist.barrier()
@@ -81,6 +96,7 @@ def build_parts(cell: Cell, folder: Path, **overrides: Any) -> Ingredients:
         set_seed(0)
         model = get_peft_model(model, build_adapters(cell, task))
     dataset = {"rows": Rows, "stream": Stream}[cell.kind](train_rows, task.input_name, cell.noise)
+    evaluated = Rows(eval_rows, task.input_name)
     arguments = {
         **DEFAULTS,
         "output_dir": str(folder),
@@ -92,7 +108,7 @@ def build_parts(cell: Cell, folder: Path, **overrides: Any) -> Ingredients:
         model=model,
         args=TrainingArguments(**arguments),
         train_dataset=dataset,
-        eval_dataset=Rows(eval_rows, task.input_name),
+        eval_dataset=dict.fromkeys("ab", evaluated) if cell.leaves else evaluated,
         collate=task.collate,
         loss=task.loss,
         reduce=task.reduce,
@@ -155,11 +171,37 @@ def execute(cell: Cell, engine: str, root: Path, label: str, resume: str | None 
     }
 
 
+def leave_in_evaluation(cell: Cell, engine: str, root: Path) -> Interrupted:
+    """Stop a run at a batch of the second evaluation set; its folder becomes the snapshot of the engine."""
+    live, is_main = root / "live", not dist.is_initialized() or dist.get_rank() == 0
+    barrier()
+    parts = build_parts(cell, live)
+    num_batches = len(parts.eval_dataset["a"]) // (parts.args.eval_batch_size * parts.args.world_size) + 1
+    leave = LeaveEvaluation(cell.stop, num_batches + 1)
+    try:
+        ENGINES.get(engine)(dataclasses.replace(parts, callbacks=[*parts.callbacks, leave]), None)
+    except Interrupted as stopped:
+        ended = stopped
+    assert leave.num_batches == leave.nth, "it was left at once"
+    assert ended.exit_code == 128 + leave.signum
+    barrier()
+    if is_main:
+        assert ended.checkpoint == str(live / f"checkpoint-{cell.stop}")
+        history = checkpoint.load_state(Path(ended.checkpoint)).log_history
+        assert not any("eval_a_loss" in entry for entry in history if entry["step"] == cell.stop)
+        shutil.rmtree(root / f"snapshot-{engine}", ignore_errors=True)
+        shutil.move(live, root / f"snapshot-{engine}")
+    barrier()
+    return ended
+
+
 def compare_cell(cell: Cell, root: Path) -> dict[str, list[str]]:
     """Return what differs: both engines unbroken, and all four ways of stopping and going on."""
     whole = {engine: execute(cell, engine, root, engine) for engine in ("trainer", "accelerate")}
     found = {"trainer = accelerate": compare.compare_runs(whole["trainer"], whole["accelerate"])}
     for first in whole if cell.stop else ():
+        if cell.leaves:
+            leave_in_evaluation(cell, first, root)
         for second in whole:
             label = f"{first} -> {second}"
             resumed = execute(cell, second, root, f"{first}-{second}", resume=first)

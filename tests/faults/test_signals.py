@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C at every stage of a run: a short message, the right exit code, a rerun does the rest."""
+"""SIGTERM, Ctrl-C and their like at any time: a short message, the right exit code, a rerun does the rest."""
 
 import os
 import shutil
@@ -8,12 +8,15 @@ import time
 import pytest
 from real_runs import command
 from real_runs.inject import file_faults
+from transformers import TrainingArguments
 
 from hf_finetune import cli, processes
 from hf_finetune.engines import checkpoint
+from hf_finetune.engines.ingredients import Guard
+from hf_finetune.engines.watch import Watch
 from hf_finetune.processes import REPEAT_S, stop_on_signals
 
-INT, TERM = signal.SIGINT, signal.SIGTERM
+INT, TERM, USR1, XCPU = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU
 
 
 def assert_clean_stop(done: command.Outcome, signum: int) -> None:
@@ -22,9 +25,14 @@ def assert_clean_stop(done: command.Outcome, signum: int) -> None:
     assert "Traceback" not in done.out + done.err
 
 
-@pytest.mark.parametrize("num_logged", [5, 19])  # an ordinary update; one with an evaluation and a save due
 @pytest.mark.parametrize(
-    ("signum", "first", "second"), [(TERM, *command.ENGINES), (INT, *reversed(command.ENGINES))]
+    ("signum", "num_logged", "first", "second"),
+    [  # an ordinary update; one with an evaluation and a save due
+        (TERM, 5, *command.ENGINES),
+        (USR1, 19, *command.ENGINES),
+        (XCPU, 5, *reversed(command.ENGINES)),
+        (INT, 19, *reversed(command.ENGINES)),
+    ],
 )
 def test_training_stops_after_a_checkpoint_and_goes_on_exactly(
     hf_finetune, recipe, expected, tmp_path, signum, first, second, num_logged
@@ -161,7 +169,27 @@ def test_the_baseline_is_trained_by_the_rerun(hf_finetune, recipe, expected, tmp
     command.assert_same_run(resumed, tmp_path / "run")
 
 
-@pytest.mark.parametrize("signum", [INT, TERM])
+def test_what_is_ignored_stays_ignored(monkeypatch):
+    """`nohup hf-finetune run ...` outlives its terminal, in training and outside of it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with (
+            stop_on_signals() as received,
+            Watch(Guard(), TrainingArguments("x", use_cpu=True), lambda n: ()) as watch,
+        ):
+            os.kill(os.getpid(), signal.SIGHUP)
+            watch.leave_if_asked()
+        assert (received, watch.signum) == ([], None)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with stop_on_signals() as received, pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert received == [signal.SIGHUP]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("signum", [INT, USR1])
 def test_a_real_process_stops_and_leaves_nothing_running(recipe, tmp_path, signum):
     """From outside, with data workers, in the middle of training."""
     words = ["run", recipe, "training.max_steps=4000", "training.eval_steps=4000"]

@@ -100,7 +100,7 @@ def test_the_card_says_what_a_fresh_evaluation_of_the_downloaded_model_says(hub,
     card = client(code, account=command.alice, home="fresh", into=fetched)["card"]
     # the run folder as somebody has it who knows the repository alone
     (fetched / "best").mkdir()
-    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+    for name in ("config.json", "manifest.json", "model.safetensors", "preprocessor_config.json"):
         (fetched / name).rename(fetched / "best" / name)
     told = {}
     for result in card["model-index"][0]["results"]:

@@ -28,6 +28,7 @@ DEFAULT = {
     "activation-checkpointing",
     "group-by-length",
     "stream",
+    "left-in-evaluation",
     "speech-spec-augment",
     "audio-classification-grouped-w2",
     "tokens-non-padding",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hf_finetune.engines.trainer.checkpoints import Checkpoints
 from hf_finetune.engines.trainer.position import Position
 from hf_finetune.engines.trainer.scores import Scores
 from hf_finetune.engines.trainer.updates import Updates
-from hf_finetune.engines.watch import Watch
+from hf_finetune.engines.watch import Abandoned, Watch
 
 __all__ = ["Engine", "fit"]
 
@@ -43,7 +44,8 @@ def fit(parts: Ingredients, resume_from: Path | None = None) -> TrainerState:
     def attempt(args: TrainingArguments) -> TrainerState:
         engine = Engine(parts, args, resume_from)
         with engine.watch:
-            engine.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+            with suppress(Abandoned):  # in the evaluation before the first update
+                engine.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
             engine.watch.stop_if_asked()
         return engine.state
 

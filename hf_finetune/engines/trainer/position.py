@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -12,6 +13,7 @@ from hf_finetune import optim
 from hf_finetune.engines import checkpoint
 from hf_finetune.engines.bookkeeping import Progress
 from hf_finetune.engines.trainer.shared import Shared
+from hf_finetune.engines.watch import Abandoned
 from hf_finetune.errors import Interrupted
 
 __all__ = ["Position"]
@@ -90,13 +92,22 @@ class Position(Shared):
         progress.grad_norm = None if grad_norm is None else float(grad_norm)
         progress.learning_rate = learning_rate
         if self.watch.signum is not None:
-            self._stop_here(self.watch.signum)
+            self._stop_here()
         is_logging = self.control.should_log
-        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *others, learning_rate=learning_rate, **named)
+        try:
+            super()._maybe_log_save_evaluate(
+                tr_loss, grad_norm, *others, learning_rate=learning_rate, **named
+            )
+        except Abandoned:
+            self._empty(tr_loss, is_logging)
+            self._stop_here()
+        self._empty(tr_loss, is_logging)
+
+    def _empty(self, tr_loss: torch.Tensor, is_logging: bool) -> None:
         if is_logging:
             tr_loss.zero_()  # Trainer subtracts the sum from itself, and NaN - NaN is NaN
 
-    def _stop_here(self, signum: int) -> None:
+    def _stop_here(self) -> NoReturn:
         """Save at once what is there; its log, evaluation and save come first when the run goes on."""
         progress, control = self.progress, self.control
         progress.owed = "step" if progress.is_epoch_open else "epoch"
@@ -105,7 +116,7 @@ class Position(Shared):
         }
         folder = self._write_checkpoint()
         self.callback_handler.on_train_end(self.args, self.state, control)
-        raise Interrupted(signum, str(folder))
+        raise Interrupted(self.watch.signum or signal.SIGTERM, str(folder))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; the training time of earlier sessions is part of the run."""

@@ -19,19 +19,20 @@ class Scores(Shared):
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Score the evaluation sets; Trainer's own keeps the logits of all rows."""
-        optim.set_mode(self.optimizer, training=False)
         scores: dict[str, float] = {}
-        for prefix, dataset in name_eval_sets(eval_dataset or self.eval_dataset, metric_key_prefix).items():
-            found = evaluate(self.parts, dataset, prefix=prefix, on_step=self._on_prediction_step)
-            scores |= found
-            self.log(found)
-        optim.set_mode(self.optimizer, training=True)
+        datasets = name_eval_sets(eval_dataset or self.eval_dataset, metric_key_prefix)
+        with bookkeeping.evaluating(self.state, self.optimizer, self.args):
+            for prefix, dataset in datasets.items():
+                found = evaluate(self.parts, dataset, prefix=prefix, on_step=self._on_prediction_step)
+                scores |= found
+                self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
 
     def _on_prediction_step(self, loader: Any) -> None:
         self.callback_handler.eval_dataloader = loader
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.watch.leave_if_asked()
 
     def _evaluate(
         self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False

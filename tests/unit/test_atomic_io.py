@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_finetune.engines import durable
+from hf_finetune import atomic_io
 
 
 @pytest.mark.parametrize("num_blocks", [3, 40])
@@ -24,12 +24,12 @@ def test_an_error_of_a_flush_on_the_way_is_not_lost(
             raise OSError(errno.EIO, "the disk is broken")
 
     monkeypatch.setattr(os, "fdatasync", fail_once)
-    monkeypatch.setattr(durable, "FLUSH", durable.LARGE)
+    monkeypatch.setattr(atomic_io, "FLUSH", atomic_io.LARGE)
 
     def write() -> None:
-        with durable.HashingFile(tmp_path / "file") as file:
+        with atomic_io.HashingFile(tmp_path / "file") as file:
             for _ in range(num_blocks):
-                file.write(bytes(durable.LARGE))
+                file.write(bytes(atomic_io.LARGE))
 
     with pytest.raises(OSError, match="the disk is broken"):
         write()
@@ -43,5 +43,5 @@ def test_everything_below_a_folder_is_flushed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         os, "fsync", lambda descriptor: seen.append(os.readlink(f"/proc/self/fd/{descriptor}"))
     )
-    durable.sync_tree(tmp_path)
+    atomic_io.sync_tree(tmp_path)
     assert set(seen) == {str(tmp_path / name) for name in ("", "a", "a/b", "a/b/file")}
