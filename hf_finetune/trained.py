@@ -31,6 +31,7 @@ class Trained:
         folder: Of the best model and its processor.
         recipe: Resolved.
         scores: What `scores.json` says.
+        recorded: The recipe without what the user says otherwise.
         commit: Of the Hub's repository it was fetched from; None for a folder.
     """
 
@@ -38,6 +39,7 @@ class Trained:
     folder: Path
     recipe: Recipe
     scores: Mapping[str, Any]
+    recorded: Recipe
     commit: str | None = None
 
     @property
@@ -109,7 +111,9 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
     best = folder.best if folder.best.is_dir() else path
     if folder.recipe.is_file() and folder.scores.is_file() and _has_model(best):
         scores = json.loads(folder.scores.read_text(encoding="utf-8"))
-        return Trained(name=name, folder=best, recipe=load_recipe(folder.recipe, overrides), scores=scores)
+        recipe = load_recipe(folder.recipe, overrides)
+        recorded = load_recipe(folder.recipe) if overrides else recipe
+        return Trained(name=name, folder=best, recipe=recipe, scores=scores, recorded=recorded)
     if folder.has_run():
         raise RunFolderError(
             "this run is not finished",
@@ -135,8 +139,11 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
     recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
+    recorded = load_recipe(folder.recipe, ["imports=[]"], is_local=False) if overrides else recipe
     scores = json.loads(folder.scores.read_text(encoding="utf-8"))
-    return Trained(name=source, folder=path, recipe=recipe, scores=scores, commit=path.name)
+    return Trained(
+        name=source, folder=path, recipe=recipe, scores=scores, recorded=recorded, commit=path.name
+    )
 
 
 def _has_model(folder: Path) -> bool:
