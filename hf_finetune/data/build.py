@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 
 from hf_finetune.augment import build_augment
-from hf_finetune.data.columns import find_columns
+from hf_finetune.data.columns import find_columns, pick_columns
 from hf_finetune.data.load import find_empty_folders, find_folders, load_splits, take_split
 from hf_finetune.data.prepare import prepare_split
 from hf_finetune.data.ready import make_ready
@@ -122,7 +122,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         for name, expression in expressions.items()
     }
     columns = find_columns(recipe, task, sources["train"])
-    input_column, label_column = (columns[role.name] for role in task.roles[:2])
+    input_column, label_column = pick_columns(task, columns)
     _check_features(sources, columns, recipe)
     labels, targets = task.build_targets(
         {name: read_column(source, label_column) for name, source in sources.items()},

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 
 from hf_finetune.data.build import find_usual_eval, read_column
-from hf_finetune.data.columns import find_columns
+from hf_finetune.data.columns import find_columns, pick_columns
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import prepare_split
 from hf_finetune.data.ready import make_scored
@@ -111,7 +111,7 @@ def build_scored(
     key = f"data.splits.{'train' if choice.is_held_out else choice.name}"
     source = take_split(loaded, choice.expression, where=recipe.where(key))
     columns = find_columns(recipe, task, source)
-    input_column, label_column = (columns[role.name] for role in task.roles[:2])
+    input_column, label_column = pick_columns(task, columns)
     matched = task.match_targets(
         read_column(source, label_column),
         source.features[label_column],

@@ -65,7 +65,8 @@ class Task(ABC):
         auto_model: The class of transformers that loads the model.
         arguments: The class of transformers that takes the recipe's `training`.
         reads_outputs: Whether `reduce` looks at the outputs of a forward pass; not where it generates.
-        roles: The columns; the input first, then the label, then those that are optional.
+        roles: The columns; the input first, then the label, then those that are optional. Without a label the
+            targets are made of the input.
     """
 
     name: ClassVar[str]
