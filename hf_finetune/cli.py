@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -141,11 +141,17 @@ def check(
 def evaluate(
     source: Source,
     overrides: Overrides = None,
-    split: Annotated[str, typer.Option(help="eval or test.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="eval or test; if left out test, or the only one of other data.")
+    ] = None,
+    unknown_labels: Annotated[
+        Literal["refuse", "wrong"],
+        typer.Option(help="refuse rows of classes that the model does not know, or count them as wrong."),
+    ] = "refuse",
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Score the best model of a run again."""
+    """Score the best model of a run again, on its data or on others (data.path=...)."""
     from hf_finetune.runner import evaluate as evaluate_run
 
     _quiet_libraries()
@@ -153,10 +159,11 @@ def evaluate(
         source,
         split=split,
         overrides=overrides or (),
+        unknown_labels=unknown_labels,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
-    typer.echo(json.dumps(scores, indent=2))
+    typer.echo(json.dumps(scores.to_json(), indent=2))
 
 
 @app.command()
@@ -202,11 +209,11 @@ def predict(
 
 @app.command()
 def report(run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]) -> None:
-    """Draw the report of a run again."""
-    from hf_finetune.report import write_report
+    """Make the report of a run again, and the card of a finished one."""
+    from hf_finetune.card import write_pages
 
     for folder in run_folders:
-        typer.echo(write_report(folder))
+        typer.echo(write_pages(folder))
 
 
 @app.command()

@@ -20,6 +20,7 @@ __all__ = [
     "format_rate",
     "is_score",
     "offer",
+    "wilson_interval",
 ]
 
 MISSING = "-"
@@ -164,3 +165,20 @@ def first_words(text: object, width: int = 200) -> str:
         'no such type. Known: ...'
     """
     return textwrap.shorten(str(text), width, placeholder=" ...")
+
+
+def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
+    """Return where the true share lies, 95 times in a hundred, of which one was measured on some rows.
+
+    Example:
+        >>> low, high = wilson_interval(0.9, 100)
+        >>> round(low, 4), round(high, 4)
+        (0.8256, 0.9448)
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    z = 1.959964
+    centre = share + z * z / (2 * num_rows)
+    half = z * math.sqrt(share * (1 - share) / num_rows + z * z / (4 * num_rows**2))
+    scale = 1 + z * z / num_rows
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hf_finetune.atomic_io import give_name, make_folder
+from hf_finetune.errors import Interrupted
+from hf_finetune.tables import TableWriter, to_table
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Space
 
@@ -28,36 +31,51 @@ MAX_WORST = 24
 class PredictionWriter:
     """Write `row, label, prediction, ...` to parquet, and remember the worst mistakes.
 
+    An evaluation is worth more than its table: what goes wrong with the table costs no score. It is kept in
+    `failure`, and there is then no file.
+
     Args:
         path: Where the parquet file goes; it appears when the writer is closed without an error.
         task: Says which columns there are beside the row, and how bad a mistake is.
         space: What the model can say.
-        facts: Further columns, of all rows: the length of a clip, a group.
+        facts: Returns further columns, of all rows: the length of a clip, a group.
+
+    Attributes:
+        failure: Why there is no table; None where there is one.
     """
 
     path: Path
     task: Task
     space: Space
-    facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, Sequence[Any]]] = dict
     num_rows: int = 0
     worst: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
-    _writer: pq.ParquetWriter | None = None
+    failure: Exception | None = None
+    _writer: TableWriter | None = None
+    _facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __enter__(self) -> PredictionWriter:
-        make_folder(self.path.parent)
+        with self._surviving():
+            make_folder(self.path.parent)
+            self._facts = self.facts()
+            of_facts = {name: pa.array(values).type for name, values in self._facts.items()}
+            self._writer = TableWriter(self._part, {**self.task.table_types(self.space), **of_facts})
         return self
 
     def __call__(self, reduced: Mapping[str, np.ndarray]) -> None:
         """Take one gathered batch: what the task's reduce and decode left, and "labels"."""
+        if self.failure is None:
+            with self._surviving():
+                self._take(reduced)
+
+    def _take(self, reduced: Mapping[str, np.ndarray]) -> None:
         columns, badness = self.task.tabulate(reduced, self.space)
         num_new = len(badness)
         stop = self.num_rows + num_new
-        facts = {name: list(values[self.num_rows : stop]) for name, values in self.facts.items()}
+        facts = {name: list(values[self.num_rows : stop]) for name, values in self._facts.items()}
         columns = {"row": list(range(self.num_rows, stop)), **columns, **facts}
-        table = pa.table(columns)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._part, table.schema)
-        self._writer.write_table(table.cast(self._writer.schema))
+        if self._writer is not None:
+            self._writer.write(columns)
         for i in np.flatnonzero(badness > 0):
             entry = (
                 float(badness[i]),
@@ -72,15 +90,27 @@ class PredictionWriter:
     ) -> None:
         if self._writer is None:
             return
-        is_whole = False
-        try:
+        with self._surviving():
             self._writer.close()  # writes the rest, for which the disk may have no room
-            is_whole = error is None
-        finally:
-            if is_whole:
+        if error is None and self.failure is None and self.num_rows:
+            with self._surviving():
                 give_name(self._part, self.path)
-            else:
+        else:
+            with self._surviving():
                 self._part.unlink(missing_ok=True)
+            if error is None:  # those of an earlier run are not what the scores are of
+                with self._surviving():
+                    self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Keep the first thing that goes wrong; what is asked to stop does."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except Exception as error:
+            self.failure = self.failure or error
 
     @property
     def _part(self) -> Path:
@@ -93,6 +123,7 @@ def write_worst(
     rows_of_split: Any,
     thumbnail: Callable[[Any], Image.Image],
     sound: Callable[[Any], bytes | None] = lambda row: None,
+    types: Mapping[str, pa.DataType] | None = None,
 ) -> None:
     """Write the worst mistakes with their pictures and sounds, worst first.
 
@@ -102,14 +133,16 @@ def write_worst(
         rows_of_split: Row number -> decoded row.
         thumbnail: Decoded row -> picture.
         sound: Decoded row -> the bytes of a sound file; None where there is nothing to hear.
+        types: Name of a column -> its type, of those that are known.
     """
     rows = [entry for _, _, entry in sorted(worst, key=lambda item: item[:2], reverse=True)]
+    path.unlink(missing_ok=True)  # of an earlier run
     if rows:
         make_folder(path.parent)
         for row in rows:
             decoded = rows_of_split[row["row"]]
             row["image"], row["audio"] = _png(thumbnail(decoded)), sound(decoded)
-        table = pa.Table.from_pylist(rows)
+        table = to_table(rows, types)
         silent = table.column("audio").null_count == len(rows)
         part = path.with_name(f"{path.name}.part")
         pq.write_table(table.drop_columns("audio") if silent else table, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hf_finetune.data import Splits
 from hf_finetune.engines import checkpoint
 from hf_finetune.engines.evaluation import evaluate
 from hf_finetune.engines.ingredients import Ingredients
+from hf_finetune.failures import surviving
 from hf_finetune.metrics import MetricSet
 from hf_finetune.model import save_model
 from hf_finetune.predictions import PredictionWriter, write_worst
@@ -90,9 +92,12 @@ def score_splits(
     metrics: MetricSet,
     folder: RunFolder,
     *,
+    failures: dict[str, Exception],
     on_step: Callable[[str], Callable[[Any], None]],
 ) -> dict[str, Any]:
     """Score the evaluation and the test split with `parts.model`.
+
+    A table that cannot be written costs no score.
 
     Args:
         parts: With the model to score.
@@ -100,6 +105,7 @@ def score_splits(
         splits: The data.
         metrics: For what is not a scalar, such as the confusion matrix.
         folder: Takes the predictions.
+        failures: Takes what could not be written: name of the file -> why.
         on_step: Name of a split -> what to call after each of its batches.
 
     Returns:
@@ -111,11 +117,15 @@ def score_splits(
         if dataset is None:
             continue
         if PartialState().is_main_process:
-            facts = splits.facts(name, task)
-            with PredictionWriter(folder.predictions(name), task, splits.labels, facts) as writer:
+            path, facts = folder.predictions(name), partial(splits.facts, name, task)
+            with PredictionWriter(path, task, splits.labels, facts) as writer:
                 found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
+            if writer.failure is not None:
+                failures[f"predictions/{path.name}"] = writer.failure
             if name == "test" or splits.test is None:
-                write_worst(folder.worst, writer.worst, splits.raw(name), task.thumbnail, task.sound)
+                with surviving(f"predictions/{folder.worst.name}", failures):
+                    types, raw = task.table_types(splits.labels), splits.raw(name)
+                    write_worst(folder.worst, writer.worst, raw, task.thumbnail, task.sound, types)
         else:
             found = evaluate(parts, dataset, prefix=name, on_step=on_step(name))
         scores[name] = {key.removeprefix(f"{name}_"): value for key, value in found.items()}

@@ -35,6 +35,7 @@ class Trained:
         folder: Of the best model and its processor.
         recipe: Resolved.
         scores: What `scores.json` says.
+        recorded: The recipe without what the user says otherwise.
         commit: Of the Hub's repository it was fetched from; None for a folder.
     """
 
@@ -42,6 +43,7 @@ class Trained:
     folder: Path
     recipe: Recipe
     scores: Mapping[str, Any]
+    recorded: Recipe
     commit: str | None = None
 
     @property
@@ -118,7 +120,9 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
         check_best(best, scores, todo=anew, is_alone=is_run)
         if mismatch := describe_mismatch(best, scores):
             logger.warning("%s: %s. Score it: %s", name, mismatch, folder.say_resume())
-        return Trained(name=name, folder=best, recipe=load_recipe(folder.recipe, overrides), scores=scores)
+        recipe = load_recipe(folder.recipe, overrides)
+        recorded = load_recipe(folder.recipe) if overrides else recipe
+        return Trained(name=name, folder=best, recipe=recipe, scores=scores, recorded=recorded)
     if folder.has_run():
         raise RunFolderError(
             "this run is not finished",
@@ -144,6 +148,7 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
     recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
+    recorded = load_recipe(folder.recipe, ["imports=[]"], is_local=False) if overrides else recipe
     scores = _read_scores(folder.scores, todo="Push it again.")
     try:
         # the commit says what it is: whoever may write to the repository may have changed it on purpose
@@ -156,7 +161,9 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
         )
     except RunFolderError as error:
         logger.warning("%s: not as it was pushed: %s", source, error.what)
-    return Trained(name=source, folder=path, recipe=recipe, scores=scores, commit=path.name)
+    return Trained(
+        name=source, folder=path, recipe=recipe, scores=scores, recorded=recorded, commit=path.name
+    )
 
 
 def _read_scores(path: Path, *, todo: str) -> Mapping[str, Any]:

@@ -6,6 +6,6 @@ facts.py     its tables and sentences
 picture.py   the curves as a PNG
 """
 
-from hf_finetune.card.card import render_card, write_card
+from hf_finetune.card.card import render_card, write_card, write_pages
 
-__all__ = ["render_card", "write_card"]
+__all__ = ["render_card", "write_card", "write_pages"]

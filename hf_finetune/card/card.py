@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -15,12 +16,16 @@ from hf_finetune.atomic_io import write_bytes
 from hf_finetune.card import facts
 from hf_finetune.card.metadata import build_metadata
 from hf_finetune.card.picture import draw_charts
+from hf_finetune.report import write_report
 from hf_finetune.report.classes import build_confusion
 from hf_finetune.report.record import RunRecord, read_run
 from hf_finetune.report.training import build_charts
+from hf_finetune.run_folder import RunFolder
 from hf_finetune.secrecy import hide_secrets
 
-__all__ = ["render_card", "write_card"]
+__all__ = ["render_card", "write_card", "write_pages"]
+
+logger = logging.getLogger(__name__)
 
 PICTURE = "curves.png"
 
@@ -48,6 +53,30 @@ def write_card(run_folder: Path, *, repo_id: str | None = None, into: Path | Non
     for name, content in files.items():
         write_bytes(target / name, content)
     return {name: target / name for name in files}
+
+
+def write_pages(run_folder: Path) -> Path:
+    """Write the report of a run, and of a finished one the card with its picture, and return the report.
+
+    They are made from what is in the folder, so that they can always be made again; predictions are not.
+
+    Args:
+        run_folder: Of a run, finished or not.
+
+    Raises:
+        RunFolderError: It is not the folder of a run.
+    """
+    folder = RunFolder(run_folder)
+    report = write_report(run_folder)
+    record = read_run(run_folder)
+    if record.is_finished and folder.best.is_dir():
+        write_card(run_folder, repo_id=record.lookup("hub.repo_id"))
+        for split in ("eval", "test"):
+            path = folder.predictions(split)
+            if record.part(split) and not path.is_file():
+                again = f"hf-finetune run {folder.recipe} --resume"
+                logger.warning("%s is missing, and the report lacks what it shows; make it: %s", path, again)
+    return report
 
 
 def render_card(record: RunRecord, *, repo_id: str | None = None) -> str:

@@ -11,22 +11,23 @@ import datasets
 import numpy as np
 
 from hf_finetune.augment import build_augment
-from hf_finetune.data.columns import find_columns
-from hf_finetune.data.holdout import hold_out
+from hf_finetune.data.columns import find_columns, pick_columns
 from hf_finetune.data.load import find_empty_folders, find_folders, load_splits, take_split
-from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
+from hf_finetune.data.prepare import prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
+from hf_finetune.data.usable import divide, find_problems, judge_problems
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Task
-from hf_finetune.tasks.values import Preparation, Space, Targets
+from hf_finetune.tasks.values import Space
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["Splits", "build_datasets", "check_batch_size"]
+__all__ = ["Splits", "build_datasets", "check_batch_size", "find_usual_eval", "read_column"]
 
 EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
+"""Splits that are taken for the evaluation when the recipe names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,19 @@ class Splits:
         Raises:
             DataError: The rows have no class, or several each.
         """
-        raw = self.train.raw
-        classes = raw.targets.classes
-        if classes is None:
+        counts = self.count_classes()
+        if counts is None:
             raise DataError(
                 "class_weights: balanced needs one class per row", todo="Give the weights as a list."
             )
+        return counts
+
+    def count_classes(self) -> list[int] | None:
+        """Return the same; None where rows have no class, or several each."""
+        raw = self.train.raw
+        classes = raw.targets.classes
+        if classes is None:
+            return None
         counts: list[int] = np.bincount(classes[raw.rows], minlength=self.labels.num_labels).tolist()
         return counts
 
@@ -114,13 +122,10 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         for name, expression in expressions.items()
     }
     columns = find_columns(recipe, task, sources["train"])
-    input_column, label_column = (columns[role.name] for role in task.roles[:2])
+    input_column, label_column = pick_columns(task, columns)
     _check_features(sources, columns, recipe)
     labels, targets = task.build_targets(
-        {
-            name: source.with_format("arrow").select_columns(label_column)[:][label_column]
-            for name, source in sources.items()
-        },
+        {name: read_column(source, label_column) for name, source in sources.items()},
         sources["train"].features[label_column],
         processor=processor,
         where=recipe.where,
@@ -132,11 +137,11 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
         for name, source in sources.items()
     }
-    problems = {name: _find_problems(prepared[name], task, targets[name], labels) for name in prepared}
-    kept, dropped = _judge_problems(prepared, problems, recipe)
+    problems = {name: find_problems(prepared[name], task, targets[name], labels) for name in prepared}
+    kept, dropped = judge_problems(prepared, problems, recipe)
     raw = {name: RawRows(prepared[name], preparation, kept[name], targets[name]) for name in prepared}
     if "eval" not in raw:
-        raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe, seed)
+        raw["train"], raw["eval"] = divide(raw["train"], preparation, recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
     notes += find_empty_folders(recipe)
     notes += _name_unseen_classes(raw["train"], labels)
@@ -167,11 +172,16 @@ def check_batch_size(splits: Splits, batch_size: int, *, where: str | None = Non
         )
 
 
+def read_column(source: datasets.Dataset, column: str) -> Any:
+    """Return a column as Arrow holds it; nothing is decoded."""
+    return source.with_format("arrow").select_columns(column)[:][column]
+
+
 def _choose_splits(recipe: Recipe, loaded: datasets.DatasetDict) -> tuple[dict[str, str], list[str]]:
     given = recipe.data.splits
     chosen = {"train": given.train}
     notes = []
-    usual = next((name for name in EVAL_NAMES if name in loaded), None)
+    usual = find_usual_eval(loaded)
     if given.eval is not None:
         chosen["eval"] = given.eval
     elif usual is not None:
@@ -180,6 +190,11 @@ def _choose_splits(recipe: Recipe, loaded: datasets.DatasetDict) -> tuple[dict[s
     if given.test is not None:
         chosen["test"] = given.test
     return chosen, notes
+
+
+def find_usual_eval(loaded: Mapping[str, Any]) -> str | None:
+    """Return the split that is taken for the evaluation when the recipe names none."""
+    return next((name for name in EVAL_NAMES if name in loaded), None)
 
 
 def _check_features(
@@ -199,55 +214,6 @@ def _check_features(
                     where=place,
                     todo="Give both splits the same features, class names in the same order included.",
                 )
-
-
-def _find_problems(
-    split: PreparedSplit, task: Task, targets: Targets, labels: Space
-) -> list[tuple[int, str]]:
-    """List the rows that cannot be used, for their input or for what it is to be: (row, reason)."""
-    found = dict(task.judge(split.lengths(), targets, labels)) | dict(split.find_problems())
-    return sorted(found.items())
-
-
-def _judge_problems(
-    prepared: Mapping[str, PreparedSplit], problems: Mapping[str, list[tuple[int, str]]], recipe: Recipe
-) -> tuple[dict[str, np.ndarray], dict[str, list[tuple[int, str]]]]:
-    """Return the rows to keep and those to drop; stop at bad ones when the recipe says so."""
-    bad = [f"{name} row {row}: {reason}" for name, rows in problems.items() for row, reason in rows]
-    if bad and recipe.data.bad_rows == "stop":
-        for split in prepared.values():
-            forget(split)
-        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise DataError(
-            f"{len(bad)} unusable row{'s'[: len(bad) > 1]}: " + "; ".join(bad[:5]) + more,
-            where=recipe.where("data.bad_rows"),
-            todo="Repair or remove them, or say data: {bad_rows: drop}.",
-        )
-    kept = {
-        name: np.setdiff1d(np.arange(len(split.source)), [row for row, _ in problems[name]])
-        for name, split in prepared.items()
-    }
-    for name, rows in kept.items():
-        if not len(rows):
-            raise DataError(
-                f"no row of the {name} split is usable", where=recipe.where(f"data.splits.{name}")
-            )
-    return kept, {name: rows for name, rows in problems.items() if rows}
-
-
-def _divide(train: RawRows, preparation: Preparation, recipe: Recipe, seed: int) -> tuple[RawRows, RawRows]:
-    classes = train.targets.classes
-    stay, held = hold_out(
-        len(train), recipe.data.holdout, seed=seed, classes=None if classes is None else classes[train.rows]
-    )
-    if not len(held):
-        raise DataError(
-            f"the training split ({len(train)} rows) is too small to hold rows out for evaluation",
-            where=recipe.where("data.splits"),
-            todo="Name a split in data.splits.eval.",
-        )
-    kept, out = (RawRows(train.split, preparation, train.rows[part], train.targets) for part in (stay, held))
-    return kept, out
 
 
 def _name_unseen_classes(train: RawRows, labels: Space) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -15,7 +16,7 @@ from hf_finetune.tasks.values import Role
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["find_columns", "find_input"]
+__all__ = ["find_columns", "find_input", "pick_columns"]
 
 
 def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[str, str]:
@@ -45,6 +46,21 @@ def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[st
             free = {column: feature for column, feature in train.features.items() if column not in taken}
             found[name] = _infer(role, free, sample, recipe.where("data.columns"))
     return found
+
+
+def pick_columns(task: Task, columns: Mapping[str, str]) -> tuple[str, str]:
+    """Return the column of the input, and that which the targets are made of.
+
+    That is the task's first column beside the input that it needs. A task that needs none makes its targets
+    of the input, as one that restores masked patches does.
+
+    Args:
+        task: Says which columns there are.
+        columns: Role -> column.
+    """
+    first, *others = task.roles
+    needed = [columns[role.name] for role in others if not role.is_optional]
+    return columns[first.name], (needed or [columns[first.name]])[0]
 
 
 def find_input(task: Task, rows: datasets.Dataset, *, column: str | None, where: str) -> str:

@@ -16,7 +16,7 @@ from hf_finetune.tasks.values import Row
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["make_ready"]
+__all__ = ["make_ready", "make_scored"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,20 @@ def make_ready(
         longest = _find_longest(own, samples[0]) if own else None
         ready[name] = Rows(rows, transform, augment=own, kept=kept, longest=longest, seed=seed)
     return ready
+
+
+def make_scored(rows: RawRows, task: Task, processor: Any, *, name: str, num_proc: int | None) -> Rows:
+    """Return rows as an evaluation wants them.
+
+    Args:
+        rows: Of the split.
+        task: Of the trained model.
+        processor: Of the trained model.
+        name: Of the split, for the progress bar.
+        num_proc: Processes; None works in this one.
+    """
+    transform = task.build_eval_transform(processor, rows.decode(rows.rows[:NUM_SAMPLES]))
+    return Rows(rows, transform, kept=keep_inputs(rows, transform, name=name, num_proc=num_proc))
 
 
 def _find_longest(augment: Chain, row: Row) -> int | None:

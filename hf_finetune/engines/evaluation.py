@@ -80,7 +80,8 @@ def evaluate(
                 outputs = model(**inputs) if parts.forward is None else parts.forward(model, inputs)
             if not isinstance(batch, Filler):
                 num_targets += count_targets([{"labels": labels}])
-                loss = parts.loss(outputs, labels, inputs=inputs, num_items_in_batch=1)
+                measure = parts.loss if parts.eval_loss is None else parts.eval_loss
+                loss = measure(outputs, labels, inputs=inputs, num_items_in_batch=1)
                 loss_sum += loss.detach().double()
             with _precision(model, args):  # it may let the model write text
                 reduced = {**parts.reduce(model, inputs, outputs), "labels": labels}

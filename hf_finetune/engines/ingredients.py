@@ -81,7 +81,8 @@ class Ingredients:
             each epoch's iterator is made, so that augmentation can be a function of (seed, epoch, row).
         eval_dataset: One evaluation set, or several by name (metrics are then `eval_<name>_<metric>`).
         collate: Rows -> micro-batch, with "labels".
-        loss: See `Loss`.
+        loss: See `Loss`; what training makes small.
+        eval_loss: What evaluations measure, with the true labels; None measures the loss of training.
         reduce: See `Reduce`.
         forward: (model, inputs) -> outputs with B rows, in evaluations; None calls the model. It makes one
             row of the windows of a long clip.
@@ -102,6 +103,7 @@ class Ingredients:
     collate: Callable[[list[Any]], Batch]
     loss: Loss
     reduce: Reduce
+    eval_loss: Loss | None = None
     decode: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     forward: Callable[[nn.Module, Batch], Any] | None = None
     metrics: Metrics | None = None

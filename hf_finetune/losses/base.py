@@ -33,6 +33,15 @@ __all__ = [
 
 IGNORED = -100
 
+DEFAULTS = {
+    SINGLE: "cross_entropy",
+    MULTI: "bce_with_logits",
+    REGRESSION: "mse",
+    CTC: "ctc",
+    SEQ2SEQ: "cross_entropy",
+}
+"""Problem type -> the loss of a recipe that names none."""
+
 
 class Loss(Protocol):
     """What `build_loss` returns and an engine calls."""
@@ -69,13 +78,7 @@ def default_loss(problem_type: str) -> str:
         >>> default_loss("multi_label_classification")
         'bce_with_logits'
     """
-    return {
-        SINGLE: "cross_entropy",
-        MULTI: "bce_with_logits",
-        REGRESSION: "mse",
-        CTC: "ctc",
-        SEQ2SEQ: "cross_entropy",
-    }[problem_type]
+    return DEFAULTS[problem_type]
 
 
 def build_loss(
@@ -85,8 +88,13 @@ def build_loss(
     label_smoothing: float = 0.0,
     count_labels: Callable[[], Sequence[int]] | None = None,
     where: Callable[[str], str] | None = None,
+    is_for_evaluation: bool = False,
 ) -> Loss:
     """Build the loss of a recipe.
+
+    An evaluation is against the true labels: smoothing makes targets of them that training is to learn, and a
+    model must not be called better for being less sure. All else says what a mistake costs (class weights,
+    the focus of a focal loss, Huber's delta), and is the same in an evaluation as in training.
 
     Args:
         spec: Name and options; None takes `default_loss`.
@@ -95,15 +103,25 @@ def build_loss(
         count_labels: Returns the number of training rows of each class; called only when the recipe says
             `class_weights: balanced`.
         where: `Recipe.where`.
+        is_for_evaluation: Without label smoothing, whoever asked for it.
 
     Raises:
-        UserError: The name or an option is unknown, or does not fit the targets.
+        UserError: The name or an option is unknown, or does not fit the targets; the problem type has no loss
+            of its own, and none is named.
     """
+    if spec is None and space.problem_type not in DEFAULTS:
+        raise UserError(
+            f"the problem type {space.problem_type!r} has no loss of its own",
+            where=where("loss") if where else None,
+            todo=f"Name one: loss: NAME. Known: {', '.join(LOSSES)}; a file of yours in imports adds one.",
+        )
     name = spec.name if spec else default_loss(space.problem_type)
     options = dict(spec.options) if spec else {}
     is_from_arguments = bool(label_smoothing) and "label_smoothing" not in options
     if is_from_arguments:
         options["label_smoothing"] = label_smoothing
+    if is_for_evaluation and "label_smoothing" in options:
+        options["label_smoothing"] = 0.0
 
     def place(option: str) -> str | None:
         if where is None:
@@ -180,5 +198,6 @@ def check_problem(space: Labels, *allowed: str) -> None:
     Raises:
         OptionError: The problem type is not among `allowed`.
     """
-    todo = f"Use {default_loss(space.problem_type)!r}, or leave the loss out."
+    own = DEFAULTS.get(space.problem_type)  # a task of the user's may have a problem type of its own
+    todo = f"Use {own!r}, or leave the loss out." if own else "Name a loss that is for it."
     refuse_other_problems(space, allowed, todo=todo)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hf_finetune.data.columns import find_input
 from hf_finetune.data.load import find_folders, load_splits, take_split
@@ -35,12 +37,14 @@ class Inputs:
         column: The column of the split; None for names of files.
         feature: Of the values, as `datasets` describes them.
         folders: Where relative names of files may start.
+        has_files: Whether any row of the split says which file it is.
     """
 
     values: Any
     column: str | None
     feature: Any
     folders: Sequence[str] = ()
+    has_files: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,7 +60,7 @@ class Inputs:
         if self.column is None:
             return {"file": value}
         path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
-        return {"row": row} if path is None else {"row": row, "file": path}
+        return {"row": row, "file": path} if self.has_files else {"row": row}  # all rows alike: a table
 
 
 def find_inputs(
@@ -140,9 +144,21 @@ def _open_dataset(
     if getattr(feature, "decode", False):
         rows = rows.cast_column(column, type(feature)(decode=False))
     logger.info("%s: %d rows, column %r", source, len(rows), column)
+    values = rows.select_columns(column)
     return Inputs(
-        values=rows.select_columns(column), column=column, feature=feature, folders=find_folders(wanted)
+        values=values,
+        column=column,
+        feature=feature,
+        folders=find_folders(wanted),
+        has_files=_has_files(values.with_format("arrow")[:][column]),
     )
+
+
+def _has_files(values: pa.ChunkedArray) -> bool:
+    if pa.types.is_struct(values.type) and values.type.get_field_index("path") >= 0:
+        values = pc.struct_field(values, "path")
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    return bool(is_text and values.null_count < len(values))
 
 
 def _choose_split(loaded: datasets.DatasetDict, source: str) -> str:

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import IO, Any, Literal, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hf_finetune.errors import UserError
+from hf_finetune.tables import TableWriter, to_table
 
 __all__ = ["FORMATS", "Format", "Output"]
 
@@ -31,6 +31,9 @@ class Output:
         kind: How; by the suffix of the path when left out, JSON lines on standard output.
         overwrite: Replace a file that is there.
 
+    Attributes:
+        types: Name of an answer -> its type in parquet, of those that are known; others are found out.
+
     Raises:
         UserError: The file is there, its folder is not, or nothing says which format it is.
     """
@@ -40,9 +43,10 @@ class Output:
             _require_room(path, overwrite=overwrite)
         self.path, self.kind = path, _choose_format(path, kind)
         self.num_rows = 0
+        self.types: Mapping[str, pa.DataType] = {}
         self._part = path.with_name(f"{path.name}.part") if path is not None else None
         self._sink: IO[str] | None = None
-        self._table: pq.ParquetWriter | None = None
+        self._table: TableWriter | None = None
         self._header: list[str] = []
         self._waiting: list[dict[str, Any]] = []
 
@@ -89,16 +93,20 @@ class Output:
         if not self._header:
             self._header = list(flat)
             writer.writerow(self._header)
+        further = [name for name in flat if name not in self._header]
+        if further:
+            raise UserError(
+                f"row {self.num_rows - 1} has a column that the first row has not: {', '.join(further)}",
+                todo="The header of a csv is written first: write --format jsonl or parquet.",
+            )
         writer.writerow([flat.get(name, "") for name in self._header])
 
     def _write_table(self) -> None:
         if not self._waiting or self._part is None:
             return
-        schema = self._table.schema if self._table is not None else None
-        table = pa.Table.from_pylist(self._waiting, schema=schema)
         if self._table is None:
-            self._table = pq.ParquetWriter(self._part, table.schema)
-        self._table.write_table(table)
+            self._table = TableWriter(self._part)
+        self._table.write_table(to_table(self._waiting, self.types))
         self._waiting = []
 
 

@@ -64,6 +64,7 @@ def predict(
     words = [str(word) for word in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     found = find_inputs(words, trained.recipe, task, split=split, column=column)
     predictor = Predictor(trained, task, found, trust_remote_code=trust_remote_code)
+    sink.types = task.answer_types(predictor.space)
     num_bad = 0
     with TerminalProgress("predicting") as progress, sink:
         step, batches = progress.track("predictions"), range(math.ceil(len(found) / batch_size))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -17,6 +16,7 @@ from hf_finetune.formatting import (
     format_number,
     format_rate,
     is_score,
+    wilson_interval,
 )
 from hf_finetune.report.classes import Confusion
 from hf_finetune.report.curves import build_curves
@@ -227,27 +227,15 @@ def build_speed(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def say_certainty(record: RunRecord, confusion: Confusion | None) -> str:
-    """Say how far the accuracy can be trusted, given how many rows it was measured on.
-
-    Source:
-        Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
+    """Say how far the accuracy can be trusted, given how many rows it was measured on."""
     accuracy = as_finite(record.part(confusion.split).get("accuracy")) if confusion is not None else None
     if confusion is None or accuracy is None or not 0 <= accuracy <= 1:
         return ""
-    low, high = _wilson_interval(accuracy, confusion.num_rows)
+    low, high = wilson_interval(accuracy, confusion.num_rows)
     return (
         f"With {format_number(confusion.num_rows)} rows in the {confusion.split} split, "
         f"the 95 % interval of its accuracy is {low:.3f} to {high:.3f}."
     )
-
-
-def _wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
-    z = 1.959964
-    centre = share + z * z / (2 * num_rows)
-    half = z * math.sqrt(share * (1 - share) / num_rows + z * z / (4 * num_rows**2))
-    scale = 1 + z * z / num_rows
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def say_expected(record: RunRecord) -> list[str]:

@@ -37,9 +37,23 @@ def with_callbacks(
 
 
 def finish(
-    prepared: Prepared, parts: Ingredients, state: TrainerState, folder: RunFolder, progress: TerminalProgress
+    prepared: Prepared,
+    parts: Ingredients,
+    state: TrainerState,
+    folder: RunFolder,
+    progress: TerminalProgress,
+    failures: dict[str, Exception],
 ) -> dict[str, Any]:
-    """Keep the best model, load it back from the disk as a user would, and score every split with it."""
+    """Keep the best model, load it back from the disk as a user would, and score every split with it.
+
+    Args:
+        prepared: The run.
+        parts: What was trained.
+        state: Of the engine.
+        folder: Of the run.
+        progress: Shows how far the scoring is.
+        failures: Takes the tables that cannot be written: they cost no score.
+    """
     task, splits = prepared.task, prepared.splits
     adapters = prepared.recipe.model.peft
     best = save_best(parts, state, folder.best, merge=bool(adapters and adapters.merge))
@@ -49,8 +63,11 @@ def finish(
     return {
         "best": best,
         **splits.labels.to_json(),
-        **score_splits(scored, task, splits, prepared.metrics, folder, on_step=progress.track),
-        "train": _describe_training(parts, state),
+        "rows": splits.sizes,
+        **score_splits(
+            scored, task, splits, prepared.metrics, folder, failures=failures, on_step=progress.track
+        ),
+        "train": {**_describe_training(parts, state), "rows_per_class": splits.count_classes()},
     }
 
 
@@ -71,7 +88,8 @@ def run_baseline(prepared: Prepared, folder: RunFolder) -> dict[str, Any]:
         shutil.rmtree(folder.baseline, ignore_errors=True)
     with TerminalProgress("baseline") as progress:
         parts = with_callbacks(own, progress, folder.baseline_log)
-        scores = finish(own, parts, prepared.engine(parts, None), RunFolder(folder.baseline), progress)
+        state = prepared.engine(parts, None)
+        scores = finish(own, parts, state, RunFolder(folder.baseline), progress, {})
     if is_first_process():
         shutil.rmtree(folder.baseline)
     return {"name": "from-scratch", **{key: scores[key] for key in ("best", "eval", "test") if key in scores}}

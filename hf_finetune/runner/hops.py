@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
 from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults
 from hf_finetune.card import write_card
-from hf_finetune.data import Splits, build_datasets, check_batch_size
+from hf_finetune.data import build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
-from hf_finetune.engines import ENGINES
+from hf_finetune.engines import ENGINES, Engine
 from hf_finetune.engines.arguments import check_arguments
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, RunFolderError, UserError
+from hf_finetune.failures import raise_failures, surviving
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
-from hf_finetune.model import build_model, describe_share, load_model
+from hf_finetune.model import build_model, describe_share
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push_owned, push_while_training, require_push
 from hf_finetune.recipe import Recipe, import_user_files
@@ -31,12 +33,12 @@ from hf_finetune.run_folder import RunFolder, output_folder, own, write_json, wr
 from hf_finetune.runner.finish import finish, run_baseline, with_callbacks
 from hf_finetune.runner.going_on import find_checkpoint
 from hf_finetune.runner.values import Prepared, Result
-from hf_finetune.tasks import build_task
+from hf_finetune.tasks import Task, build_task
+from hf_finetune.tasks.values import Space
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.tracking import require_trackers, track
-from hf_finetune.trained import Trained, build_trained_task
 
-__all__ = ["prepare", "run"]
+__all__ = ["build_parts", "prepare", "read_training", "run", "tell_data"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,31 +92,33 @@ def run(
                 parts = with_callbacks(prepared, progress, folder.log, [*trackers.callbacks, *pushing])
                 state = prepared.engine(parts, resume_from)
                 # 8 finish
-                scores = finish(prepared, parts, state, folder, progress)
+                failures: dict[str, Exception] = {}
+                scores = finish(prepared, parts, state, folder, progress, failures)
+            if is_first_process():
+                write_json(folder.scores, scores)  # first: whatever else fails, these are known
             if recipe.baseline is not None:
                 scores["baseline"] = run_baseline(prepared, folder)
+                if is_first_process():
+                    write_json(folder.scores, scores)
             if is_first_process():
-                write_json(folder.scores, scores)
-                write_report(folder.path)
-                write_card(folder.path, repo_id=repo_id)
+                with surviving("report.html", failures):
+                    write_report(folder.path)
+                with surviving("README.md, the card", failures):
+                    write_card(folder.path, repo_id=repo_id)
             trackers.log_results(folder, scores)
+            raise_failures(folder.path, failures)
         if repo_id is not None and is_first_process():
             push_owned(folder.path)
     return Result(folder=folder, state=state, scores=scores)
 
 
 def prepare(
-    recipe: Recipe,
-    *,
-    trained: Trained | None = None,
-    trust_remote_code: bool = False,
-    on_connected: Callable[[], None] = lambda: None,
+    recipe: Recipe, *, trust_remote_code: bool = False, on_connected: Callable[[], None] = lambda: None
 ) -> Prepared:
     """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
 
     Args:
         recipe: As `load_recipe` returns it.
-        trained: A model that was trained by this recipe, to be used instead of the checkpoint.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
         on_connected: Called once the processes can talk to each other, before anything is loaded.
 
@@ -126,24 +130,15 @@ def prepare(
         logger.warning("%s: sweep: this version does not search: the recipe is trained once, as it is", place)
     # 2 registries
     import_user_files(recipe)
-    if trained is None:
-        if trust_remote_code:
-            tell_code_allowed(recipe.model.checkpoint, recipe.model.revision)
-        task = build_task(recipe, trust_remote_code=trust_remote_code)
-    else:
-        task = build_trained_task(trained, trust_remote_code=trust_remote_code)
-    engine = ENGINES.get(recipe.engine, where=recipe.where("engine"))
-    training = fill_defaults(recipe, task.training_defaults())
-    args = build_arguments(recipe, training, task.arguments)
-    require_world_size(args.world_size)
+    if trust_remote_code:
+        tell_code_allowed(recipe.model.checkpoint, recipe.model.revision)
+    task = build_task(recipe, trust_remote_code=trust_remote_code)
+    engine, training, args = read_training(recipe, task)
     on_connected()
-    _require_engine_takes(args, recipe)
-    if trained is None:
-        require_trackers(recipe)
-        require_push(recipe)
+    require_trackers(recipe)
+    require_push(recipe)
     # 3 processor
-    own = recipe if trained is None else trained.as_checkpoint()
-    processor = task.load_processor(own, trust_remote_code=trust_remote_code)
+    processor = task.load_processor(recipe, trust_remote_code=trust_remote_code)
     # 4 data
     with args.main_process_first():  # the other processes then find it cached
         splits = build_datasets(recipe, task, processor, seed=args.seed)
@@ -153,35 +148,25 @@ def prepare(
         args.train_batch_size * args.world_size,
         where=recipe.where("training.per_device_train_batch_size"),
     )
-    _tell(splits)
+    tell_data(splits.notes, splits.dropped)
     specs = recipe.metrics or tuple(task.default_metrics(labels))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
     training |= choose_best_by(metrics, recipe, args)
     # 5 model
     set_seed(args.seed)  # a new head draws its weights
-    if trained is None:
-        model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
-        logger.info("model: %s", describe_share(model))
-    else:
-        model = load_model(trained.folder, recipe, task, labels, trust_remote_code=trust_remote_code)
+    model = build_model(recipe, task, labels, trust_remote_code=trust_remote_code)
+    logger.info("model: %s", describe_share(model))
     # 6 ingredients
     resolved = recipe.model_copy(update={"training": training, "metrics": specs})
-    parts = Ingredients(
-        model=model,
+    parts = build_parts(
+        recipe,
+        task,
+        labels,
         args=args,
+        count_labels=splits.count_labels,
+        model=model,
         train_dataset=splits.train,
         eval_dataset=splits.eval,
-        collate=task.build_collate(labels),
-        loss=build_loss(
-            recipe.loss,
-            labels,
-            label_smoothing=args.label_smoothing_factor,
-            count_labels=splits.count_labels,
-            where=recipe.where,
-        ),
-        reduce=task.build_reduce(labels),
-        decode=task.build_decode(labels),
-        forward=task.build_forward(),
         metrics=metrics,
         processor=task.complete_processor(processor, labels),
         guard=Guard(max_skips=recipe.guard.max_skips),
@@ -195,6 +180,62 @@ def prepare(
         engine=engine,
         parts=parts,
         trust_remote_code=trust_remote_code,
+    )
+
+
+def read_training(recipe: Recipe, task: Task) -> tuple[Engine, dict[str, Any], TrainingArguments]:
+    """Return the engine, and the recipe's `training` with its defaults, as it is and as arguments.
+
+    Raises:
+        UserError: There is no such engine, the engine cannot do what is asked, or a value is wrong.
+    """
+    engine = ENGINES.get(recipe.engine, where=recipe.where("engine"))
+    training = fill_defaults(recipe, task.training_defaults())
+    args = build_arguments(recipe, training, task.arguments)
+    require_world_size(args.world_size)
+    _require_engine_takes(args, recipe)
+    return engine, training, args
+
+
+def build_parts(
+    recipe: Recipe,
+    task: Task,
+    labels: Space,
+    *,
+    args: TrainingArguments,
+    count_labels: Callable[[], Sequence[int]],
+    **own: Any,
+) -> Ingredients:
+    """Put together what an engine or an evaluation is given.
+
+    Args:
+        recipe: Reads `loss`.
+        task: Says how rows become batches, and outputs become predictions.
+        labels: What the model can say.
+        args: Of the training.
+        count_labels: Returns the training rows of each class; called only for balanced weights.
+        own: What else `Ingredients` takes.
+    """
+    loss, eval_loss = (
+        build_loss(
+            recipe.loss,
+            labels,
+            label_smoothing=args.label_smoothing_factor,
+            count_labels=count_labels,
+            where=recipe.where,
+            is_for_evaluation=is_for_evaluation,
+        )
+        for is_for_evaluation in (False, True)
+    )
+    return Ingredients(
+        args=args,
+        loss=loss,
+        eval_loss=eval_loss,
+        collate=task.build_collate(labels),
+        reduce=task.build_reduce(labels),
+        decode=task.build_decode(labels),
+        forward=task.build_forward(),
+        **own,
     )
 
 
@@ -224,9 +265,9 @@ def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None
     write_json(folder.environment, describe_environment(recipe.source) | inputs)
 
 
-def _tell(splits: Splits) -> None:
+def tell_data(notes: Sequence[str], dropped: Mapping[str, list[tuple[int, str]]]) -> None:
     """Say what was inferred from the data and which rows were left out."""
-    for note in splits.notes:
+    for note in notes:
         logger.info(note)
-    for name, rows in splits.dropped.items():
+    for name, rows in dropped.items():
         logger.warning("%s: %d unusable rows dropped, such as row %d: %s", name, len(rows), *rows[0])

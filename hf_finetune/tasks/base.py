@@ -5,6 +5,7 @@ The data package calls it in this order, and knows nothing else about it:
 
     roles              which columns it needs, and which features can fill them
     build_targets      the label column -> what a model can say, and numbers
+    match_targets      the label column of any data set -> the numbers of a model that is trained
     build_preparation  raw values -> what is cached on disk (decoded, checked), once; and how it is read back
     always_augment     what every training row goes through, before the recipe's augmentations
     build_transform    decoded, augmented rows -> model inputs, a whole batch at a time
@@ -23,13 +24,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from hf_finetune.errors import DataError
 from hf_finetune.registry import Registry
 from hf_finetune.tasks.values import (
     Arrays,
     Decode,
     Forward,
+    Matched,
     Preparation,
     Role,
     Row,
@@ -62,7 +65,8 @@ class Task(ABC):
         auto_model: The class of transformers that loads the model.
         arguments: The class of transformers that takes the recipe's `training`.
         reads_outputs: Whether `reduce` looks at the outputs of a forward pass; not where it generates.
-        roles: The columns; the input first, then the label, then those that are optional.
+        roles: The columns; the input first, then the label, then those that are optional. Without a label the
+            targets are made of the input.
     """
 
     name: ClassVar[str]
@@ -152,6 +156,42 @@ class Task(ABC):
             processor: Of the run's best model.
         """
 
+    def match_targets(
+        self,
+        column: pa.ChunkedArray,
+        feature: Any,
+        space: Space,
+        *,
+        split: str,
+        unknown: Literal["refuse", "wrong"],
+        processor: Any,
+        where: Callable[[str], str],
+    ) -> Matched:
+        """Turn the label column of any data set into numbers as a trained model knows them.
+
+        A task that does not say how takes only data that give the very same space.
+
+        Args:
+            column: The labels of the split that is scored.
+            feature: Of the column.
+            space: What the model can say, as `read_space` returned it.
+            split: Its name, for messages.
+            unknown: Refuse rows of classes that the model does not know, or let them count as mistakes.
+            processor: As `load_processor` returned it.
+            where: Key of the recipe -> place, for messages.
+
+        Raises:
+            DataError: The labels are not those of the model.
+        """
+        found, targets = self.build_targets({split: column}, feature, processor=processor, where=where)
+        if found.to_json() != space.to_json():
+            raise DataError(
+                f"{split}: the labels give {found.describe()}, and the model is for {space.describe()}",
+                where=where("data.columns"),
+                todo="Score the data with the labels that the model was trained on.",
+            )
+        return Matched(targets=targets[split])
+
     def judge(self, lengths: np.ndarray | None, targets: Targets, space: Space) -> list[tuple[int, str]]:
         """List the rows whose input and target do not go together: (row, reason).
 
@@ -225,6 +265,14 @@ class Task(ABC):
             space: What the model can say.
         """
 
+    def table_types(self, space: Space) -> Mapping[str, pa.DataType]:
+        """Return the types of columns of `tabulate`: a batch with nothing in a column does not show its type.
+
+        Args:
+            space: What the model can say.
+        """
+        return {}
+
     @abstractmethod
     def say(self, row: Arrays, space: Space) -> dict[str, Any]:
         """Return what `predict` answers for one file.
@@ -233,6 +281,14 @@ class Task(ABC):
             row: One row of a batch as `reduce` and `decode` left it.
             space: What the model can say.
         """
+
+    def answer_types(self, space: Space) -> Mapping[str, pa.DataType]:
+        """Return the types of what `say` answers, by name, for tables of them.
+
+        Args:
+            space: What the model can say.
+        """
+        return {}
 
     def facts(self, lengths: np.ndarray) -> dict[str, np.ndarray]:
         """Return further columns of the table of predictions, such as how long a clip is.

@@ -6,10 +6,11 @@ Shapes: B rows of a batch, C classes, K targets of a regression.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
@@ -19,10 +20,8 @@ from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.features import label_kind
 from hf_finetune.tasks.label_columns import build_targets
 from hf_finetune.tasks.labels import LabelSpace
-from hf_finetune.tasks.values import Arrays, Space, Targets
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from hf_finetune.tasks.matching import Unknown, match_labels
+from hf_finetune.tasks.values import Arrays, Matched, Space, Targets
 
 __all__ = ["ClassificationTask", "collate_rows", "rank_label"]
 
@@ -63,6 +62,20 @@ class ClassificationTask(Task):
     ) -> tuple[LabelSpace, Mapping[str, Targets]]:
         """Turn the label columns of all splits into numbers."""
         return build_targets(columns, feature, problem_type=self.spec.problem_type, where=where)
+
+    def match_targets(
+        self,
+        column: pa.ChunkedArray,
+        feature: Any,
+        space: Any,
+        *,
+        split: str,
+        unknown: Unknown,
+        processor: Any,
+        where: Callable[[str], str],
+    ) -> Matched:
+        """Number labels by the names of the model's classes."""
+        return match_labels(column, feature, space, split=split, unknown=unknown, where=where)
 
     def read_space(self, kept: Mapping[str, Any], processor: Any) -> LabelSpace:
         """Return the classes of a finished run."""
@@ -113,6 +126,23 @@ class ClassificationTask(Task):
             "probabilities": probabilities.tolist(),
         }, np.where(prediction != truth, probability, 0.0)
 
+    def table_types(self, space: Space) -> Mapping[str, pa.DataType]:
+        """Return the types of the columns of `tabulate`."""
+        one, number = _prediction_type(space), pa.float64()
+        if space.problem_type == REGRESSION:
+            return {"label": one, "prediction": one}
+        sure = {"probability": number} if space.problem_type == SINGLE else {}
+        return {"label": one, "prediction": one, **sure, "probabilities": pa.list_(number)}
+
+    def answer_types(self, space: Space) -> Mapping[str, pa.DataType]:
+        """Return the types of what `say` answers."""
+        types = {"prediction": _prediction_type(space)}
+        if space.problem_type == REGRESSION:
+            return types
+        classes = pa.struct([(name, pa.float64()) for name in space.names])
+        sure = {"probability": pa.float64()} if space.problem_type == SINGLE else {}
+        return {**types, **sure, "probabilities": classes}
+
     def say(self, row: Arrays, space: Space) -> dict[str, Any]:
         """Name the classes of one file, with their probabilities."""
         if space.problem_type == REGRESSION:
@@ -123,6 +153,13 @@ class ClassificationTask(Task):
             return {"prediction": chosen, "probabilities": probabilities}
         name = space.names[int(row["prediction"])]
         return {"prediction": name, "probability": probabilities[name], "probabilities": probabilities}
+
+
+def _prediction_type(space: Space) -> pa.DataType:
+    """Return what a label or a prediction is in a table: a name, a list of names, a number or several."""
+    if space.problem_type == REGRESSION:
+        return pa.list_(pa.float64()) if space.num_labels > 1 else pa.float64()
+    return pa.list_(pa.string()) if space.problem_type == MULTI else pa.string()
 
 
 def _reduce_single(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:

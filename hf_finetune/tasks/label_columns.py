@@ -23,7 +23,7 @@ from hf_finetune.problems import MULTI, REGRESSION, SINGLE
 from hf_finetune.tasks.features import describe_feature, label_kind
 from hf_finetune.tasks.labels import LabelSpace, LabelTargets, ProblemType
 
-__all__ = ["build_targets"]
+__all__ = ["build_targets", "read_numbers", "read_vectors", "refuse_nulls"]
 
 
 def build_targets(
@@ -58,7 +58,7 @@ def build_targets(
             todo="Labels are ClassLabel, text, integers or floats, or lists of these.",
         )
     for split, column in columns.items():
-        _refuse_nulls(split, column, place)
+        refuse_nulls(split, column, place)
     inferred = _infer(kind, next(iter(columns.values())))
     chosen = problem_type or inferred
     if chosen == REGRESSION and kind[0] in ("integer", "float", "bool"):
@@ -123,8 +123,20 @@ def _sets(
 def _vectors(
     columns: Mapping[str, pa.ChunkedArray], place: str
 ) -> tuple[LabelSpace, dict[str, LabelTargets]]:
-    dense = _dense(columns, place)
+    dense = read_vectors(columns, place)
     num_labels = next(iter(dense.values())).shape[1]
+    names = tuple(str(i) for i in range(num_labels))
+    space = LabelSpace(problem_type=MULTI, names=names, num_labels=num_labels)
+    return space, {split: LabelTargets(values=values) for split, values in dense.items()}
+
+
+def read_vectors(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.ndarray]:
+    """Return columns of vectors of 0 and 1 as float32 [N, C].
+
+    Raises:
+        DataError: A vector has another length than the first, or another number in it.
+    """
+    dense = _dense(columns, place)
     for split, values in dense.items():
         wrong = np.flatnonzero(~np.isin(values, (0.0, 1.0)).all(axis=1))
         if len(wrong):
@@ -134,23 +146,34 @@ def _vectors(
                 where=place,
                 todo="Give class numbers as a list of ClassLabel.",
             )
-    names = tuple(str(i) for i in range(num_labels))
-    space = LabelSpace(problem_type=MULTI, names=names, num_labels=num_labels)
-    return space, {split: LabelTargets(values=values) for split, values in dense.items()}
+    return dense
 
 
 def _regression(
     columns: Mapping[str, pa.ChunkedArray], place: str
 ) -> tuple[LabelSpace, dict[str, LabelTargets]]:
+    dense = read_numbers(columns, place)
+    first = next(iter(dense.values()))
+    num_labels = 1 if first.ndim == 1 else first.shape[1]
+    space = LabelSpace(problem_type=REGRESSION, names=(), num_labels=num_labels)
+    return space, {split: LabelTargets(values=values) for split, values in dense.items()}
+
+
+def read_numbers(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.ndarray]:
+    """Return columns of numbers as float32 [N], and of lists of K numbers as [N, K]; of lists of one as [N].
+
+    Raises:
+        DataError: A list has another length than the first; a number is not finite.
+    """
     dense = _dense(columns, place)
     for split, values in dense.items():
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(wrong):
             raise DataError(f"{split} row {wrong[0]}: the target is {values[wrong[0]]}", where=place)
-    first = next(iter(dense.values()))
-    num_labels = 1 if first.ndim == 1 else first.shape[1]
-    space = LabelSpace(problem_type=REGRESSION, names=(), num_labels=num_labels)
-    return space, {split: LabelTargets(values=values) for split, values in dense.items()}
+    return {
+        split: values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
+        for split, values in dense.items()
+    }
 
 
 def _dense(columns: Mapping[str, pa.ChunkedArray], place: str) -> dict[str, np.ndarray]:
@@ -218,7 +241,8 @@ def _unknown_label(
     )
 
 
-def _refuse_nulls(split: str, column: pa.ChunkedArray, place: str) -> None:
+def refuse_nulls(split: str, column: pa.ChunkedArray, place: str) -> None:
+    """Refuse rows without a label."""
     if column.null_count:
         row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
         raise DataError(f"{split} row {row}: the label is missing", where=place, todo="Remove the row.")

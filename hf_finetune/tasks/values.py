@@ -6,7 +6,7 @@ Shapes: N rows of a split, B of a batch, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from hf_finetune.problems import Labels
@@ -23,6 +23,7 @@ __all__ = [
     "Decode",
     "Fetch",
     "Forward",
+    "Matched",
     "Preparation",
     "Role",
     "Row",
@@ -90,6 +91,21 @@ class Targets(Protocol):
     def classes(self) -> np.ndarray | None:
         """[N] the class of every row, where each has exactly one: a hold-out is stratified by it."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """The targets of a split as a trained model numbers them.
+
+    Args:
+        targets: With what the model knows of every row's label.
+        unknown: Class that the model does not know -> its labels in the split, which nothing predicts.
+        strangers: The unknown classes of every row, by their number in `unknown`; None where there are none.
+    """
+
+    targets: Targets
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    strangers: Targets | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

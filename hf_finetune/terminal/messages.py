@@ -16,6 +16,7 @@ from hf_finetune.formatting import (
     format_number,
     format_rate,
     is_score,
+    wilson_interval,
 )
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.secrecy import hide_secrets
@@ -54,7 +55,7 @@ def print_summary(run_folder: Path, *, console: Console | None = None) -> None:
     if table is not None:
         out.print(Padding(table, (0, 0, 0, 2), expand=False))
         out.print()
-    facts = [*_facts(scores), *_places(run_folder)]
+    facts = [*_certainty(scores), *_facts(scores), *_places(run_folder)]
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
         out.print(Text(printable(f"  {name:<{width}}  {value}", out)), soft_wrap=True)
@@ -121,6 +122,19 @@ def _score_table(scores: Any, console: Console) -> Table | None:
         ]
         table.add_row(*(Text(printable(text, console)) for text in (format_name(name), *values)))
     return table
+
+
+def _certainty(scores: Any) -> list[tuple[str, str]]:
+    """Say of how many rows the accuracy is, and how far it can be trusted."""
+    facts = []
+    for split in ("eval", "test"):
+        num_rows, share = as_float(_part(scores, "rows").get(split)), _part(scores, split).get("accuracy")
+        accuracy = as_float(share)
+        if num_rows and accuracy is not None and 0 <= accuracy <= 1:
+            low, high = wilson_interval(accuracy, int(num_rows))
+            told = f"{num_rows:,.0f} rows; 95 % interval of the accuracy {low:.3f} to {high:.3f}"
+            facts.append((f"{split} split", told))
+    return facts
 
 
 def _facts(scores: Any) -> list[tuple[str, str]]:

@@ -14,10 +14,11 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from hf_finetune.augment import AUGMENTATIONS
 from hf_finetune.engines import ENGINES
 from hf_finetune.errors import UserError
+from hf_finetune.formatting import is_score
 from hf_finetune.losses import LOSSES
 from hf_finetune.metrics import METRICS
 from hf_finetune.recipe import load_recipe
-from hf_finetune.runner import run
+from hf_finetune.runner import evaluate, run
 from hf_finetune.tasks import TASKS, LabelSpace
 
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
@@ -63,6 +64,10 @@ def test_a_task_trains_resumes_and_predicts_in_every_engine(path, tmp_path):
             (entry["loss"], entry["grad_norm"]) for entry in whole.state.log_history if "loss" in entry
         ]
         assert len(ends[engine]) == 2
+        scored = evaluate(whole.folder.path)
+        assert {name: scored[name] for name in scored if is_score(name, scored[name])} == {
+            name: value for name, value in whole.scores["test"].items() if is_score(name, value)
+        }
         for other in ENGINES.names():
             again = run(
                 load_recipe(path, [*words, f"engine={other}"]),

@@ -203,6 +203,30 @@ def test_label_smoothing_of_the_arguments() -> None:
     torch.testing.assert_close(own(logits, labels, inputs={}, num_items_in_batch=11), expected)
 
 
+def test_an_evaluation_is_against_the_true_labels() -> None:
+    logits, labels = make_batch(SINGLE, seed=5)
+    weights = [0.5, 1, 3]
+    spec = Spec("cross_entropy", {"label_smoothing": 0.1, "class_weights": weights})
+    for asked, smoothing in ((None, 0.3), (spec, 0.0)):
+        loss = build_loss(asked, Space(), label_smoothing=smoothing, is_for_evaluation=True)
+        weight = torch.tensor(weights if asked else [1.0] * 3, dtype=torch.float64)
+        plain = F.cross_entropy(logits, labels, weight=weight, reduction="sum") / 11
+        torch.testing.assert_close(loss(logits, labels, inputs={}, num_items_in_batch=11), plain)
+        trained = build_loss(asked, Space(), label_smoothing=smoothing)
+        assert trained(logits, labels, inputs={}, num_items_in_batch=11) > plain
+    assert spec.options["label_smoothing"] == 0.1
+
+
+def test_a_new_problem_type_needs_a_loss_by_name() -> None:
+    space = Space("matching")
+    with pytest.raises(
+        UserError, match=r"'matching' has no loss of its own.*Name one: loss: NAME. Known: bce"
+    ):
+        build_loss(None, space)
+    with pytest.raises(UserError, match=r"the loss 'mse': it is for regression.*Name a loss that is for it"):
+        build_loss(Spec("mse"), space)
+
+
 def test_focal_is_the_paper_s_formula() -> None:
     logits, labels = make_batch(SINGLE, seed=6)
     p_t = logits.softmax(-1).gather(1, labels[:, None]).squeeze(1)

@@ -2,12 +2,16 @@ import errno
 import io
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hf_finetune.errors import UserError
+from hf_finetune.predicting.outputs import CHUNK, Output
 from hf_finetune.predictions import MAX_WORST, PredictionWriter, write_worst
 from hf_finetune.recipe import TaskSpec
+from hf_finetune.tables import TableWriter
 from hf_finetune.tasks import LabelSpace
 from hf_finetune.tasks.image_classification import ImageClassification
 
@@ -85,19 +89,94 @@ def test_an_error_leaves_no_half_table(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_at_the_last_moment_leaves_no_half_table(tmp_path, monkeypatch):
+def test_a_full_disk_at_the_last_moment_leaves_no_half_table_and_costs_no_evaluation(tmp_path, monkeypatch):
     close = pq.ParquetWriter.close
 
     def fail(self):
         close(self)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def write():
-        with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS) as writer:
-            writer(batch([[1.0, 0.0, 0.0]], [0]))
-            monkeypatch.setattr(pq.ParquetWriter, "close", fail)
-
-    with pytest.raises(OSError, match="No space left"):
-        write()
+    (tmp_path / "p.parquet").write_text("of the run before, whose scores these are not")
+    with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS) as writer:
+        writer(batch([[1.0, 0.0, 0.0]], [0]))
+        monkeypatch.setattr(pq.ParquetWriter, "close", fail)
     monkeypatch.undo()
+    assert writer.failure.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_cannot_be_made_costs_no_evaluation(tmp_path):
+    with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS) as writer:
+        writer({"labels": np.array([0])})  # a task that forgot its predictions
+        writer(batch([[1.0, 0.0, 0.0]], [0]))
+    assert isinstance(writer.failure, KeyError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_batch_decides_the_types_of_the_columns(tmp_path):
+    labels = LabelSpace(problem_type="multi_label_classification", names=("red", "round"), num_labels=2)
+
+    def of(truth, prediction):
+        both = {"labels": np.array([truth], float), "prediction": np.array([prediction])}
+        return {**both, "probabilities": np.array([[0.25, 0.75]], dtype=np.float32)}
+
+    with PredictionWriter(tmp_path / "p.parquet", TASK, labels) as writer:
+        writer(of([0, 0], [0, 0]))  # nothing is there, nothing is predicted
+        writer(of([0, 1], [1, 1]))
+    assert writer.failure is None
+    assert pq.read_table(tmp_path / "p.parquet").to_pylist() == [
+        {"row": 0, "label": [], "prediction": [], "probabilities": [0.25, 0.75]},
+        {"row": 1, "label": ["round"], "prediction": ["red", "round"], "probabilities": [0.25, 0.75]},
+    ]
+    with PredictionWriter(tmp_path / "p.parquet", TASK, labels) as writer:
+        writer(of([0, 0], [0, 0]))
+    text = pa.list_(pa.string())  # also where no row says so
+    assert pq.read_schema(tmp_path / "p.parquet").field("prediction").type.value_type == text.value_type
+
+
+def test_columns_of_a_task_of_the_users_may_say_their_types_late(tmp_path):
+    batches = [
+        {"row": [0, 1], "note": [None, None], "words": [[], []], "score": [1, 2], "at": [{"x": 1}, None]},
+        {
+            "row": [2],
+            "note": ["b"],
+            "words": [["c"]],
+            "score": [0.5],
+            "at": [{"x": 0.5, "y": "d"}],
+            "new": [7],
+        },
+        {"row": [3], "note": [None], "words": [[]], "score": [3], "at": [None], "new": [None]},
+    ]
+    writer = TableWriter(tmp_path / "t.parquet")
+    for columns in batches:
+        writer.write(columns)
+    writer.close()
+    assert pq.read_table(tmp_path / "t.parquet").to_pylist() == [
+        {"row": 0, "note": None, "words": [], "score": 1.0, "at": {"x": 1.0, "y": None}, "new": None},
+        {"row": 1, "note": None, "words": [], "score": 2.0, "at": None, "new": None},
+        {"row": 2, "note": "b", "words": ["c"], "score": 0.5, "at": {"x": 0.5, "y": "d"}, "new": 7},
+        {"row": 3, "note": None, "words": [], "score": 3.0, "at": None, "new": None},
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_answers_of_predict_may_say_their_types_late(tmp_path):
+    answers = [{"row": i, "words": [], "mark": None} for i in range(CHUNK)]
+    answers += [{"row": CHUNK, "words": [{"word": "yes", "start": 0.5}], "mark": "x", "more": 1}]
+    with Output(tmp_path / "said.parquet") as output:
+        for answer in answers:
+            output.write(answer)
+    rows = pq.read_table(tmp_path / "said.parquet").to_pylist()
+    assert rows[0] == {"row": 0, "words": [], "mark": None, "more": None}
+    assert rows[-1] == answers[-1]
+
+
+def test_a_header_that_is_out_loses_no_column(tmp_path):
+    def write():
+        with Output(tmp_path / "said.csv") as output:
+            output.write({"row": 0})
+            output.write({"row": 1, "more": 1})
+
+    with pytest.raises(UserError, match="row 1 has a column that the first row has not: more"):
+        write()
+    assert not (tmp_path / "said.csv").exists()

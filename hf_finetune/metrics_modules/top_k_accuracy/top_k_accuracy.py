@@ -14,7 +14,8 @@ from hf_finetune.metrics_modules.counts import Array
 class TopKAccuracy(streaming.StreamingMetric):
     """The share of targets whose class is among the k best of [B, *, C] scores.
 
-    Of equal scores the later class comes first, as in scikit-learn. NaN when a score is NaN.
+    Of equal scores the later class comes first, as in scikit-learn. NaN when a score is NaN. A class that is
+    numbered beyond the scores is never among the best.
 
     Args:
         k: At least 1.
@@ -41,10 +42,12 @@ class TopKAccuracy(streaming.StreamingMetric):
         scores, classes = streaming.pick_counted(predictions, references)  # [N, C], [N]
         if np.isnan(scores).any():
             self.num_hits = float("nan")
+        self.num_counted += len(classes)
+        has_score = classes < scores.shape[1]
+        scores, classes = scores[has_score], classes[has_score]
         own = np.take_along_axis(scores, classes[:, None], axis=1)
         is_before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) > classes[:, None]))
         self.num_hits += int((is_before.sum(axis=1) < self.k).sum())
-        self.num_counted += len(classes)
 
     def result(self) -> float:
         """Return the share, in [0, 1]."""

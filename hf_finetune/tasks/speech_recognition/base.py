@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from hf_finetune.errors import RecipeError
 from hf_finetune.metrics_modules.transcripts import count_edits
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["SpeechTask", "rank_text"]
 
 USUAL_NAMES = ("text", "sentence", "transcription", "transcript", "normalized_text", "raw_transcription")
+
+PIECES = {"words": "word", "pieces": "text"}
+"""What `say` calls the pieces of a text -> what it calls the text of one; CTC has words, Whisper pieces."""
 
 LONG_S = 30.0
 """A longer file is predicted alone, by a model that takes clips of any length."""
@@ -133,6 +137,16 @@ class SpeechTask(Task):
         edits = [count_edits([a], [b], "words") for a, b in zip(labels, said, strict=True)]
         badness = np.array([edit.num_errors / max(edit.num_units, 1) for edit in edits])
         return {"label": labels, "prediction": said}, badness
+
+    def table_types(self, space: Space) -> Mapping[str, pa.DataType]:
+        """Return the types of the columns of `tabulate`."""
+        return {"label": pa.string(), "prediction": pa.string()}
+
+    def answer_types(self, space: Space) -> Mapping[str, pa.DataType]:
+        """Return the types of what `say` answers: "words" and "pieces" are lists that may all be empty."""
+        times = [("start", pa.float64()), ("end", pa.float64())]
+        pieces = {name: pa.list_(pa.struct([(part, pa.string()), *times])) for name, part in PIECES.items()}
+        return {"text": pa.string(), **pieces}
 
     def say(self, row: Arrays, space: Space) -> dict[str, Any]:
         """Return the text of one file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from hf_finetune.errors import DataError, ModelError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.pretrained import reading_checkpoint
 from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
+from hf_finetune.tasks.matching import Unknown
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.frames import count_frames
 from hf_finetune.tasks.speech_recognition.inputs import IGNORED
@@ -28,7 +29,7 @@ from hf_finetune.tasks.speech_recognition.transcripts import (
     read_transcripts,
 )
 from hf_finetune.tasks.speech_recognition.vocabulary import build_tokenizer, split_units
-from hf_finetune.tasks.values import Arrays, Decode, Forward, Targets
+from hf_finetune.tasks.values import Arrays, Decode, Forward, Matched, Targets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,22 +98,48 @@ class CtcRecognition(SpeechTask):
                 where=where("task.vocabulary"),
                 todo="Leave one of the two out.",
             )
-        case = self.options.case or ("lower" if is_new else find_case(self.tokenizer.get_vocab()))
-        clean = build_cleaner(case, self.options.remove)
+        clean = self._build_cleaner(is_new=is_new)
         texts = read_transcripts(columns, clean, where=where("data.columns.text"))
         if is_new:
             self.tokenizer = build_tokenizer(next(iter(texts.values()))(), unit=unit)
-        tokenizer = self.tokenizer
+        space = self._build_space(is_new=is_new)
+        return space, self._encode(texts, space, where("task.vocabulary"))
+
+    def match_targets(
+        self,
+        column: pa.ChunkedArray,
+        feature: Any,
+        space: Any,
+        *,
+        split: str,
+        unknown: Unknown,
+        processor: Any,
+        where: Callable[[str], str],
+    ) -> Matched:
+        """Turn transcripts into the tokens of the model's own vocabulary, also where training made that."""
+        clean = self._build_cleaner(is_new=space.is_new)
+        texts = read_transcripts({split: column}, clean, where=where("data.columns.text"))
+        return Matched(targets=self._encode(texts, space, where("task.vocabulary"))[split])
+
+    def _build_cleaner(self, *, is_new: bool) -> Callable[[str], str]:
+        case = self.options.case or ("lower" if is_new else find_case(self.tokenizer.get_vocab()))
+        return build_cleaner(case, self.options.remove)
+
+    def _encode(
+        self, texts: Mapping[str, Callable[[], Iterable[list[str]]]], space: CtcSpace, place: str
+    ) -> dict[str, TextTargets]:
+        """Return the tokens of cleaned transcripts, and warn of what the vocabulary does not have."""
+        unit, tokenizer = self.options.vocabulary or "characters", self.tokenizer
 
         def encode(text: str) -> list[int]:
-            if is_new:
+            if space.is_new:
                 return list(tokenizer.convert_tokens_to_ids(split_units(text, unit)))
             return list(tokenizer(text).input_ids)
 
         targets = {split: TextTargets.encode(read(), encode) for split, read in texts.items()}
         for split, read in texts.items():
-            self._tell_unknown(split, targets[split], read(), where("task.vocabulary"))
-        return self._build_space(is_new=is_new), targets
+            self._tell_unknown(split, targets[split], read(), place)
+        return targets
 
     def _tell_unknown(self, split: str, targets: TextTargets, texts: Any, place: str) -> None:
         """Warn of characters that the vocabulary does not have; stop where they are most of the text."""

@@ -14,12 +14,13 @@ from torch import nn
 from hf_finetune.errors import ModelError, RecipeError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.recipe import NamedSpec
+from hf_finetune.tasks.matching import Unknown
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
 from hf_finetune.tasks.speech_recognition.generation import set_generation
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, shift_right
 from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
 from hf_finetune.tasks.speech_recognition.transcripts import TextTargets, build_cleaner, read_transcripts
-from hf_finetune.tasks.values import Arrays, Decode, Preparation, Row, Space, Targets, Transform
+from hf_finetune.tasks.values import Arrays, Decode, Matched, Preparation, Row, Space, Targets, Transform
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,6 +121,25 @@ class Seq2SeqRecognition(SpeechTask):
     ) -> tuple[WritingSpace, Mapping[str, Targets]]:
         """Turn transcripts into what the decoder is to write: prefix tokens but the first, text, end."""
         space = self.read_space({}, processor)
+        return space, self._encode(columns, space, where)
+
+    def match_targets(
+        self,
+        column: pa.ChunkedArray,
+        feature: Any,
+        space: Any,
+        *,
+        split: str,
+        unknown: Unknown,
+        processor: Any,
+        where: Callable[[str], str],
+    ) -> Matched:
+        """Turn transcripts into tokens: the vocabulary is the checkpoint's, whatever the data."""
+        return Matched(targets=self._encode({split: column}, space, where)[split])
+
+    def _encode(
+        self, columns: Mapping[str, pa.ChunkedArray], space: WritingSpace, where: Callable[[str], str]
+    ) -> dict[str, TextTargets]:
         clean = build_cleaner(self.options.case, self.options.remove)
         texts = read_transcripts(columns, clean, where=where("data.columns.text"))
         end = self.tokenizer.eos_token_id
@@ -129,7 +149,7 @@ class Seq2SeqRecognition(SpeechTask):
             tokens = tokens[1:] if tokens[:1] == [space.start] else tokens  # the decoder is given it
             return tokens if tokens[-1:] == [end] or end is None else [*tokens, end]
 
-        return space, {split: TextTargets.encode(read(), encode) for split, read in texts.items()}
+        return {split: TextTargets.encode(read(), encode) for split, read in texts.items()}
 
     def read_space(self, kept: Mapping[str, Any], processor: Any) -> WritingSpace:
         """Return what the checkpoint's decoder can write."""

@@ -1,9 +1,14 @@
 """Columns are inferred where one is meant, and asked for where several could be."""
 
 import datasets
+import numpy as np
 import pytest
 
+from hf_finetune.data import build_datasets
 from hf_finetune.errors import DataError
+from hf_finetune.tasks import LabelSpace
+from hf_finetune.tasks.image_classification import ImageClassification
+from hf_finetune.tasks.labels import LabelTargets
 
 
 @pytest.fixture
@@ -70,3 +75,26 @@ def test_a_misspelt_label_column(save, labelled, build):
         DataError, match=r"recipe\.yaml:7:\d+: .* no column 'color'\. Did you mean 'colour'\?"
     ):
         build(path, columns={"label": "color"})
+
+
+class Restoring(ImageClassification):
+    """A task without a label column: its targets are made of the input."""
+
+    roles = ImageClassification.roles[:1]
+
+    def build_targets(self, columns, feature, *, processor, where):
+        sizes = {name: np.array([len(v["bytes"]) for v in c.to_pylist()]) for name, c in columns.items()}
+        space = LabelSpace(problem_type="regression", names=(), num_labels=1)
+        return space, {name: LabelTargets(values=v.astype(np.float32)) for name, v in sizes.items()}
+
+
+def test_a_task_may_have_no_label_column(labelled, recipe_for, processor, tmp_path):
+    rows = labelled(["cat", "dog"] * 4)
+    datasets.DatasetDict(train=rows, test=rows).save_to_disk(str(tmp_path / "saved"))
+    recipe = recipe_for(tmp_path / "saved", splits={"eval": "test"})
+    splits = build_datasets(recipe, Restoring(recipe.task), processor, seed=0)
+    sizes = [
+        len(image["bytes"]) for image in rows.cast_column("image", datasets.Image(decode=False))["image"]
+    ]
+    assert [float(splits.eval[i]["labels"]) for i in range(8)] == sizes
+    assert dict(splits.columns) == {"image": "image"}

@@ -16,7 +16,7 @@ from transformers import Wav2Vec2CTCTokenizer
 
 from hf_finetune.errors import UserError
 from hf_finetune.recipe import load_recipe
-from hf_finetune.runner import check, run
+from hf_finetune.runner import check, evaluate, run
 from hf_finetune.runner.hops import prepare
 from hf_finetune.tasks.speech_recognition.base import rank_text
 from hf_finetune.tasks.speech_recognition.inputs import collate_speech
@@ -143,6 +143,15 @@ def test_a_transcript_longer_than_its_clip_is_found_before_training(data: Path, 
         check(recipe_of(data, tmp_path))
     result = run(recipe_of(data, tmp_path, "data.bad_rows=drop"))
     assert np.isfinite(result.scores["test"]["loss"])
+    # other data, whose text has fewer letters, are spelt with the vocabulary that training made
+    other = tmp_path / "other"
+    other.mkdir()
+    (data / "test.parquet").rename(other / "test.parquet")
+    again = evaluate(result.folder.path, overrides=[f"data.path={other}"])
+    assert {name: again[name] for name in ("loss", "wer", "cer")} == {
+        name: result.scores["test"][name] for name in ("loss", "wer", "cer")
+    }
+    (other / "test.parquet").rename(data / "test.parquet")
     assert prepare(recipe_of(data, tmp_path, "data.bad_rows=drop")).splits.dropped == {
         "train": [(2, problem.partition(": ")[2])]
     }
