@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "format_number",
     "format_rate",
     "is_score",
+    "list_some",
     "offer",
 ]
 
@@ -154,6 +155,17 @@ def offer(name: str, known: Iterable[Any], what: str = "Known") -> str:
     names = [str(item) for item in known]
     near = difflib.get_close_matches(name, names, n=1)
     return (f"Did you mean {near[0]!r}? " if near else "") + f"{what}: {', '.join(names) or 'none'}"
+
+
+def list_some(names: Sequence[str], limit: int = 5) -> str:
+    """List the first of some names, and say how many more there are.
+
+    Example:
+        >>> list_some(["a", "b", "c", "d"], 2), list_some(["a", "b"], 2)
+        ('a, b and 2 more', 'a, b')
+    """
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def first_words(text: object, width: int = 200) -> str:

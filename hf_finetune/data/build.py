@@ -13,7 +13,7 @@ import numpy as np
 from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns
 from hf_finetune.data.holdout import hold_out
-from hf_finetune.data.load import find_empty_folders, find_folders, load_splits, take_split
+from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
@@ -138,7 +138,6 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
     if "eval" not in raw:
         raw["train"], raw["eval"] = _divide(raw["train"], preparation, recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
-    notes += find_empty_folders(recipe)
     notes += _name_unseen_classes(raw["train"], labels)
     ready = make_ready(raw, recipe, task, processor, augment=augment, seed=seed)
     return Splits(
