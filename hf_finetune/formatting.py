@@ -12,6 +12,7 @@ __all__ = [
     "MISSING",
     "as_finite",
     "as_float",
+    "count_classes",
     "first_words",
     "flatten_keys",
     "format_duration",
@@ -166,6 +167,16 @@ def list_some(names: Sequence[str], limit: int = 5) -> str:
     """
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def count_classes(names: Sequence[str]) -> str:
+    """Count classes and name them: all, or the first ten.
+
+    Example:
+        >>> count_classes(["bus", "car"]), count_classes([str(i) for i in range(12)])
+        ('2 classes: bus, car', '12 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
+    """
+    return f"{len(names):,} {'class' if len(names) == 1 else 'classes'}: {list_some(names, 10)}"
 
 
 def first_words(text: object, width: int = 200) -> str:

@@ -50,10 +50,10 @@ class Listing:
     def left_out(self) -> list[str]:
         """Say what is there beside files, a few words each."""
         told = [
-            f"{len(names):,} {word}{'s' * (len(names) > 1)} ({list_some(names, 3)})"
+            f"{'a' if len(names) == 1 else f'{len(names):,} times a'} {word} ({list_some(names, 3)})"
             for word, names in (
                 ("broken link", self.broken),
-                ("link into a circle", self.loops),
+                ("link to a folder that it is in", self.loops),
                 ("socket, pipe or device", self.others),
             )
             if names

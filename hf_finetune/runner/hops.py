@@ -16,6 +16,7 @@ from hf_finetune.engines.arguments import check_arguments
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, UserError
+from hf_finetune.formatting import count_classes
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
@@ -71,6 +72,8 @@ def run(
         folder.claim(resume=bool(resume), overwrite=overwrite)
         # 2 to 6: names, processor, data, model, ingredients
         prepared = prepare(recipe, trust_remote_code=trust_remote_code)
+        if prepared.splits.labels.names:
+            logger.info("labels: %s", count_classes(prepared.splits.labels.names))
         resume_from = find_checkpoint(prepared, folder, resume)
         if is_first_process():
             _open_folder(folder, prepared, is_new=not resume)
