@@ -14,6 +14,7 @@ from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns
 from hf_finetune.data.holdout import hold_out
 from hf_finetune.data.load import find_folders, load_splits, take_split
+from hf_finetune.data.local import EVAL_NAMES
 from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
 __all__ = ["Splits", "build_datasets", "check_batch_size"]
-
-EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,11 @@ def load_splits(recipe: Recipe, *, is_labelled: bool = True) -> datasets.Dataset
         raise DataError(
             f"{spec.path} cannot be unpacked: {error}", where=where, todo="Make the archive anew."
         ) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # of pyarrow, which has no number for a damaged file
+        raise DataError(f"{spec.path} cannot be read: {error}", where=where, todo="Save it anew.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{spec.path} cannot be read: {error}", where=where, todo=_mend(error)) from error
     except ValueError as error:

@@ -35,11 +35,13 @@ from hf_finetune.tasks import TASKS
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["LocalFiles", "list_patterns"]
+__all__ = ["EVAL_NAMES", "LocalFiles", "list_patterns"]
 
 logger = logging.getLogger(__name__)
 
 MEDIUM_OF = {"imagefolder": "image", "audiofolder": "audio"}
+EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
+"""Splits that are evaluated on where the recipe names none."""
 OWN_OPTIONS = {"drop_labels", "drop_metadata", "metadata_filenames"}
 """Options of the folder builders that class folders are read by as well."""
 
@@ -80,6 +82,11 @@ class LocalFiles:
         self._check_links(listing.broken, what)
         for empty in listing.empty if listing.files else ():
             logger.info("%s: an empty folder", PurePosixPath(what) / empty)
+        if not listing.files and listing.left_out():
+            told = ", ".join(listing.left_out())
+            raise DataError(
+                f"there is no file in {what}, but {told}", where=self.where, todo="Check the path."
+            )
         kind, used = self._find_kind(listing.files, builder, what, is_named=False)
         left_out: list[str] = []
         if kind in MEDIUM_OF:
@@ -195,6 +202,12 @@ class LocalFiles:
         elif any(
             PurePosixPath(path).name in self.metadata for of_split in paths.values() for path in of_split
         ):
+            self._check_csv(
+                [path for of_split in paths.values() for path in of_split if path.endswith(".csv")],
+                self.options,
+                ["file_name", *(role.name for role in self.task.roles[1:])],
+                takes_options=False,
+            )
             loaded, lost, num_lost = read_metadata(paths, self._folder(kind, what), self.options)
             num_used -= num_lost
         else:
@@ -233,7 +246,7 @@ class LocalFiles:
             used = [name for name in names if is_archive(name)]
             kind = ARCHIVES
         if not used:
-            there = f"; there are {', '.join(count_suffixes(names)[:5])}" if names else ""
+            there = f"; it holds {', '.join(count_suffixes(names)[:5])}" if names else ""
             wanted = {"image": "picture", "audio": "sound", None: "picture, sound or table"}.get(medium)
             raise DataError(
                 f"there is no {wanted} in {what}{there}" if names else f"the folder {what} is empty",
@@ -244,7 +257,8 @@ class LocalFiles:
 
     def _folder(self, kind: str, what: str) -> MediaFolder:
         given = self.spec.splits
-        used = [text for text in (given.train, given.eval or "validation", given.test) if text]
+        usual = "+".join(EVAL_NAMES)
+        used = [text for text in (given.train, given.eval or usual, given.test) if text]
         return MediaFolder(
             medium=MEDIUM_OF[kind],
             what=what,
@@ -276,17 +290,19 @@ class LocalFiles:
         paths = [path for of_split in splits.values() for path in of_split]
         if builder == "csv":
             options |= choose_separator(paths, self.options, where=self.where)
-            check_csv(
-                paths,
-                options,
-                columns=list(self.spec.columns.values()),
-                roles=[role.name for role in self.task.roles],
-                exists=self._exists,
-                takes_options=self.is_labelled,
-            )
+            roles = [role.name for role in self.task.roles]
+            self._check_csv(paths, options, roles, takes_options=self.is_labelled)
         for path in paths if builder == "webdataset" else ():
             check_tar(Path(path), where=self.where)
         return load_files(builder, splits, options)
+
+    def _check_csv(
+        self, paths: Sequence[str], options: Mapping[str, Any], roles: Sequence[str], *, takes_options: bool
+    ) -> None:
+        columns = list(self.spec.columns.values())
+        check_csv(
+            paths, options, columns=columns, roles=roles, exists=self._exists, takes_options=takes_options
+        )
 
     def _exists(self, cell: str) -> bool:
         """Whether a cell is the name of a file; a word without a slash or a dot is none."""

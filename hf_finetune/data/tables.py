@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -63,14 +63,16 @@ def divide_tables(names: Sequence[str], *, what: str, where: str) -> dict[str, l
         found.setdefault(split or "", []).append(name)
     others = found.pop("", [])
     if others and found:
-        splits = ", ".join(
-            f"{split}: [{', '.join(map(_quote, found[split][:3]))}]" for split in order_splits(found)
+        named = [name for of_split in found.values() for name in of_split]
+        example = found | ({} if "train" in found else {"train": others})
+        listed = ", ".join(
+            f"{split}: [{', '.join(map(_quote, example[split][:3]))}]" for split in order_splits(example)
         )
         raise DataError(
-            f"{what}: of which split are {list_some(others, 3)}? "
-            f"Beside them lie {list_some([n for split in found.values() for n in split], 3)}",
+            f"{what}: some files have the name of a split ({list_some(named, 3)}), "
+            f"others have none ({list_some(others, 3)})",
             where=where,
-            todo=f"Name the files of each split: data: {{data_files: {{{splits}}}}}.",
+            todo=f"Name the files of each split: data: {{data_files: {{{listed}}}}}.",
         )
     return {split: found[split] for split in order_splits(found)} if found else {"train": others}
 
@@ -118,13 +120,20 @@ def check_csv(
     """
     sep = str(options.get("delimiter") or options.get("sep") or ",")
     for path in paths:
-        lines = _first_rows(path, sep, options) if len(sep) == 1 else []
+        lines = list(islice(_read(path, sep, options), NUM_LINES)) if len(sep) == 1 else []
         if not lines:
             continue
         header, rows = lines[0], lines[1:]
         _check_separator(path, header, rows, sep, takes_options)
+        _check_quotes(path, sep, options, exists, takes_options)
         if HEADER_OPTIONS & options.keys() or set(columns) & set(header):
             continue
+        if rows and len(rows[0]) > len(header) > 1 and not {"index_col", "usecols"} & options.keys():
+            raise DataError(
+                f"its rows have {len(rows[0])} cells, and its first line names {len(header)} columns",
+                where=path,
+                todo="Name them all; else the first cells would be taken for the numbers of the rows.",
+            )
         cell = _find_data(header, rows, exists)
         if cell is not None:
             names = _suggest_names(header, roles, exists)
@@ -141,19 +150,19 @@ def check_csv(
             )
 
 
-def _first_rows(path: str, sep: str, options: Mapping[str, Any]) -> list[list[str]]:
-    """Return the first lines of a csv as cells; nothing of a file that is not plain text."""
+def _read(path: str, sep: str, options: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the lines of a csv as cells; nothing of a file that is not plain text."""
     encoding = str(options.get("encoding") or "utf-8")
     encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     with open(path, "rb") as raw:
-        if raw.read(4)[:2] in (b"\x1f\x8b", b"PK", b"BZ", b"\xfd7"):
-            return []
+        if raw.read(2) in (b"\x1f\x8b", b"PK", b"BZ", b"\xfd7"):
+            return
     try:
         with open(path, encoding=encoding, errors="replace", newline="") as file:
             rows = csv.reader(file, delimiter=sep, quoting=3 if options.get("quoting") == 3 else 0)
-            return [row for row in islice(rows, NUM_LINES) if row]
+            yield from filter(None, rows)
     except (LookupError, csv.Error):
-        return []
+        return
 
 
 def _check_separator(
@@ -171,6 +180,30 @@ def _check_separator(
                 where=path,
                 todo=f"Save it with {SEPARATORS.get(sep, sep)} between them, {option}.",
             )
+
+
+def _check_quotes(
+    path: str, sep: str, options: Mapping[str, Any], exists: Callable[[str], bool], takes_options: bool
+) -> None:
+    """Refuse a cell that has whole rows in it: a quotation mark opens it that was meant as text."""
+    with open(path, "rb") as raw:
+        if not any(b'"' in block for block in iter(lambda: raw.read(1 << 20), b"")):
+            return
+    for number, row in enumerate(_read(path, sep, options), 1):
+        for cell in row:
+            lost = [line for line in cell.split("\n")[1:] if any(map(_is_file_name, line.split(sep)))]
+            if lost or any(exists(part) for line in cell.split("\n")[1:] for part in line.split(sep)):
+                raise DataError(
+                    f"the cell that begins with {cell[:20].partition(chr(10))[0]!r} has other rows in it, "
+                    "because of the quotation mark before it",
+                    where=f"{path}, row {number} with the header",
+                    todo="Write each quotation mark of a text twice, and others around the text"
+                    + (
+                        ", or say data: {options: {quoting: 3}} to take them as text."
+                        if takes_options
+                        else "."
+                    ),
+                )
 
 
 def _find_data(header: list[str], rows: list[list[str]], exists: Callable[[str], bool]) -> str | None:

@@ -230,7 +230,7 @@ def test_a_script_beside_the_files_is_no_matter(put, read):
     assert len(read(root)["train"]) == 4
     for file in root.rglob("*.png"):
         file.unlink()
-    with pytest.raises(DataError, match=r"there is no picture, sound or table in .*set; there are set\.py"):
+    with pytest.raises(DataError, match=r"there is no picture, sound or table in .*set; it holds set\.py"):
         read(root)
 
 
@@ -332,10 +332,15 @@ def test_damaged_archives(put, read, tmp_path):
             DataError, match=r"recipe\.yaml:6:3: .*pets\.zip: b/3\.png cannot be read: Bad CRC"
         ):
             read("imagefolder", data_files=str(packed))
-    whole = shutil.make_archive(str(tmp_path / "pets"), "tar", root)
-    content = (tmp_path / "pets.tar").read_bytes()
-    (tmp_path / "pets.tar").write_bytes(content[: content.index(b"./b/3.png") + 200])
-    with pytest.raises(
-        DataError, match=r"pets\.tar is damaged or cut off after .*: it has no mark of its end"
+    packed = tmp_path / "pets.tar"
+    shutil.make_archive(str(tmp_path / "pets"), "tar", root)
+    content = packed.read_bytes()
+    at = content.index(b"./b/3.png")
+    for damaged in (
+        content[: at + 200],
+        content[:at],
+        content[:at] + b"damage" + content[at + 6 :],
     ):
-        read("imagefolder", data_files=whole)
+        packed.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"pets\.tar is damaged (or cut off )?after \./"):
+            read("imagefolder", data_files=str(packed))
