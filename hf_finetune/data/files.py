@@ -22,6 +22,8 @@ __all__ = ["Listing", "count_suffixes", "find_files", "list_files", "tell_files"
 
 IGNORED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 MAGIC = frozenset("*?[")
+NUM_SUFFIXES = 8
+"""Suffixes of files that are named one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,10 @@ class Listing:
             )
             if names
         ]
-        return [*told, *([f"{len(self.hidden):,} hidden"] if self.hidden else [])]
+        return [
+            *told,
+            *([f"{len(self.hidden):,} hidden ({list_some(self.hidden, 2)})"] if self.hidden else []),
+        ]
 
     def paths(self, names: Iterable[str]) -> list[str]:
         """Return the absolute paths of some files."""
@@ -184,10 +189,12 @@ def count_suffixes(names: Sequence[str]) -> list[str]:
     counts = Counter(PurePosixPath(name).suffix.lower() for name in names)
     by_suffix = {PurePosixPath(name).suffix.lower(): name for name in reversed(names)}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], by_suffix[item[0]]))
-    return [
+    told = [
         by_suffix[suffix] if count == 1 else f"{count:,} {suffix or 'without a suffix'}"
-        for suffix, count in ordered
+        for suffix, count in ordered[:NUM_SUFFIXES]
     ]
+    others = sum(count for _, count in ordered[NUM_SUFFIXES:])
+    return [*told, f"{others:,} others"] if others else told
 
 
 def tell_files(what: str, num_files: int, num_used: int, left_out: Sequence[str]) -> str:

@@ -87,6 +87,9 @@ def read_classes(
     Raises:
         DataError: Some files have a class and others have none.
     """
+    if not folder.is_labelled:
+        plain = {split: _make(rows, None, [], folder) for split, rows in splits.items()}
+        return datasets.DatasetDict(plain), [], []
     notes: list[str] = []
     shorter = _unwrap_all(splits, folder.what, notes)
     labels = {
@@ -95,9 +98,9 @@ def read_classes(
     }
     names = sorted({name for of_split in labels.values() for name in of_split if name is not None})
     by_folder = any("/" in rest for rows in shorter.values() for _, rest in rows)
-    if not folder.is_labelled or not (by_folder or len(names) > 1):
-        made = {split: _make(rows, None, [], folder) for split, rows in shorter.items()}
-        return datasets.DatasetDict(made), [], notes
+    if not by_folder and len(names) < 2:
+        plain = {split: _make(rows, None, [], folder) for split, rows in splits.items()}
+        return datasets.DatasetDict(plain), [], notes
     left_out: list[str] = []
     made = {}
     for split, rows in shorter.items():
@@ -106,7 +109,7 @@ def read_classes(
             left_out += _leave_out(lost, split, names, folder)
         kept = [(row, label) for row, label in zip(rows, labels[split], strict=True) if label is not None]
         if kept:
-            made[split] = _make([row for row, _ in kept], [str(label) for _, label in kept], names, folder)
+            made[split] = _make([item for (item, _), _ in kept], [label for _, label in kept], names, folder)
     notes += _tell_depth(shorter, folder.what)
     return datasets.DatasetDict(made), left_out, notes
 
@@ -151,10 +154,10 @@ def _tell_depth(splits: Mapping[str, Sequence[tuple[Item, str]]], what: str) -> 
 
 
 def _make(
-    rows: Sequence[tuple[Item, str]], labels: list[str] | None, names: list[str], folder: MediaFolder
+    rows: Sequence[Item], labels: list[str] | None, names: list[str], folder: MediaFolder
 ) -> datasets.Dataset:
     """Return the data set of some files; nothing is decoded, and the rows are names alone."""
-    paths = [item.path for item, _ in rows]
+    paths = [item.path for item in rows]
     files = pa.StructArray.from_arrays(
         [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
     )

@@ -16,6 +16,7 @@ __all__ = [
     "BUILDERS",
     "BUILDER_OF_SUFFIX",
     "MEDIA",
+    "MEDIUM_OF",
     "METADATA",
     "find_kind",
     "is_archive",
@@ -44,7 +45,7 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.bz2", ".tar.gz", ".tar.xz", ".tgz", ".zip")
 NO_TABLES = frozenset({"config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json"})
 RANKS = (".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv", ".ndjson")
 """Which kind a folder of tables is of, where there are equally many of several; as in `datasets`."""
-FOLDER_BUILDERS = {"image": "imagefolder", "audio": "audiofolder"}
+MEDIUM_OF = {"imagefolder": "image", "audiofolder": "audio"}
 
 
 def is_medium(name: str, medium: str) -> bool:
@@ -63,42 +64,50 @@ def is_archive(name: str) -> bool:
 
 
 def find_kind(
-    names: Sequence[str], *, modality: str, metadata: Collection[str]
-) -> tuple[str | None, list[str]]:
-    """Return the builder that most files are for, or `ARCHIVES`, and the files that are for it.
+    names: Sequence[str],
+    *,
+    builder: str | None = None,
+    modality: str = "",
+    metadata: Collection[str] = (),
+    is_named: bool = False,
+) -> tuple[str, list[str]]:
+    """Return the builder that files are for, or `ARCHIVES`, and the files that are for it.
 
     Pictures or sounds come before as many tables, but a single one does not; and those of the task come
     before the others, however few.
 
     Args:
         names: Of the files.
+        builder: As the recipe names it; None finds out what most files are for.
         modality: Of the task.
         metadata: Names of tables that say what the pictures or sounds beside them are.
+        is_named: Whether the recipe names the files; a builder of tables then reads them all.
     """
+    kind = builder or _guess(names, modality, metadata)
+    archives = [name for name in names if is_archive(name)]
+    if kind in MEDIUM_OF:
+        media = [name for name in names if is_medium(name, MEDIUM_OF[kind])]
+        chosen = {*media, *(name for name in names if PurePosixPath(name).name in metadata)}
+        used = [name for name in names if name in chosen] if media else []
+    elif kind == "webdataset":
+        return kind, [name for name in archives if builder or name.lower().endswith(".tar")]
+    elif builder is not None and is_named and len(archives) < len(names):
+        return builder, list(names)
+    else:
+        used = [name for name in names if is_table(name) and BUILDER_OF_SUFFIX[_suffix(name)] == kind]
+    return (kind, used) if used else (ARCHIVES, archives)
+
+
+def _guess(names: Sequence[str], modality: str, metadata: Collection[str]) -> str:
     counts = {medium: sum(is_medium(name, medium) for name in names) for medium in MEDIA}
     medium = modality if counts.get(modality) else max(counts, key=lambda medium: counts[medium])
     tables = [name for name in names if is_table(name) and PurePosixPath(name).name not in metadata]
     if counts[medium] > (1 if tables else 0) and counts[medium] >= len(tables):
-        return FOLDER_BUILDERS[medium], find_media(names, medium, metadata)
+        return next(builder for builder, its_own in MEDIUM_OF.items() if its_own == medium)
     if tables:
         number = Counter(map(_suffix, tables))
-        suffix = max(number, key=lambda suffix: (number[suffix], -RANKS.index(suffix)))
-        return BUILDER_OF_SUFFIX[suffix], find_tables(tables, BUILDER_OF_SUFFIX[suffix])
-    shards = [name for name in names if name.lower().endswith(".tar")]
-    if shards:
-        return "webdataset", shards
-    archives = [name for name in names if is_archive(name)]
-    return (ARCHIVES, archives) if archives else (None, [])
-
-
-def find_media(names: Sequence[str], medium: str, metadata: Collection[str]) -> list[str]:
-    """Return the pictures, or the sounds, and the tables that say what they are."""
-    return [name for name in names if is_medium(name, medium) or PurePosixPath(name).name in metadata]
-
-
-def find_tables(names: Sequence[str], builder: str) -> list[str]:
-    """Return the tables that a builder reads."""
-    return [name for name in names if is_table(name) and BUILDER_OF_SUFFIX[_suffix(name)] == builder]
+        return BUILDER_OF_SUFFIX[max(number, key=lambda suffix: (number[suffix], -RANKS.index(suffix)))]
+    return "webdataset" if any(name.lower().endswith(".tar") for name in names) else ARCHIVES
 
 
 def _suffix(name: str) -> str:

@@ -96,11 +96,10 @@ def _load(recipe: Recipe, path: Path, is_labelled: bool) -> datasets.DatasetDict
         _refuse(recipe, ["name", "revision", "data_dir", "data_files", "options"], "for a saved data set")
         loaded = datasets.load_from_disk(str(path))
         return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
-    local = LocalFiles(recipe, find_folders(recipe), is_labelled=is_labelled)
     if path.is_file():
         _refuse(recipe, ["revision", "data_dir", "data_files"], "for a single file")
         _require_known(path, where)
-        return local.load_file(path)
+        return LocalFiles(recipe, find_folders(recipe), is_labelled=is_labelled).load_file(path)
     names_files = spec.data_files is not None or spec.data_dir is not None
     builder = spec.path if spec.path in BUILDERS and (names_files or not path.is_dir()) else None
     if path.is_dir() or builder is not None:
@@ -118,6 +117,7 @@ def _load(recipe: Recipe, path: Path, is_labelled: bool) -> datasets.DatasetDict
             return _load_by_library(recipe)
         if not base.is_dir():
             raise _not_there(base, recipe.where("data.data_dir"))
+        local = LocalFiles(recipe, find_folders(recipe), is_labelled=is_labelled)
         if spec.data_files is None:
             return local.load_folder(base, builder=builder)
         return local.load_patterns(base, builder=builder)

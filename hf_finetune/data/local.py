@@ -7,7 +7,7 @@ gets the names of the files, never a folder or a pattern to make guesses about.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,7 @@ import datasets
 from hf_finetune.data.archives import check_tar, unpack
 from hf_finetune.data.files import count_suffixes, find_files, list_files, tell_files
 from hf_finetune.data.folders import Item, MediaFolder, load_files, read_classes, read_metadata
-from hf_finetune.data.kinds import (
-    ARCHIVES,
-    METADATA,
-    find_kind,
-    find_media,
-    find_tables,
-    is_archive,
-    is_medium,
-    is_table,
-)
+from hf_finetune.data.kinds import ARCHIVES, MEDIUM_OF, METADATA, find_kind, is_archive, is_table
 from hf_finetune.data.layout import divide
 from hf_finetune.data.tables import check_csv, choose_separator, divide_tables
 from hf_finetune.errors import DataError
@@ -39,7 +30,6 @@ __all__ = ["EVAL_NAMES", "LocalFiles", "list_patterns"]
 
 logger = logging.getLogger(__name__)
 
-MEDIUM_OF = {"imagefolder": "image", "audiofolder": "audio"}
 EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
 """Splits that are evaluated on where the recipe names none."""
 OWN_OPTIONS = {"drop_labels", "drop_metadata", "metadata_filenames"}
@@ -91,8 +81,11 @@ class LocalFiles:
         left_out: list[str] = []
         if kind in MEDIUM_OF:
             layout = divide(used, what=what, where=self.where)
-            left_out = self._leave_stray(layout.stray, list(layout.splits), what) if layout.stray else []
             splits = layout.splits
+            if len(splits) == 1 and self._have_metadata(layout.stray):
+                next(iter(splits.values())).update((name, name) for name in layout.stray)
+            elif layout.stray:
+                left_out = self._leave_stray(layout.stray, list(splits), what)
             for note in layout.notes:
                 logger.info(note)
         else:
@@ -121,8 +114,8 @@ class LocalFiles:
         """
         if is_archive(path.name):
             return self.load_folder(unpack(path, where=self.where), what=str(path))
-        kind, _ = find_kind([path.name], modality="", metadata=())
-        return self._load_tables(str(kind), {"train": [str(path.absolute())]})
+        kind, _ = find_kind([path.name])
+        return self._load_tables(kind, {"train": [str(path.absolute())]})
 
     def load_patterns(self, base: Path, *, builder: str | None) -> datasets.DatasetDict:
         """Load what the patterns of `data.data_files` find.
@@ -221,39 +214,20 @@ class LocalFiles:
     def _find_kind(
         self, names: Sequence[str], builder: str | None, what: str, *, is_named: bool
     ) -> tuple[str, list[str]]:
-        """Return the builder that files are for, or `ARCHIVES`, and those that are for it.
-
-        Args:
-            names: Of the files.
-            builder: As the recipe names it.
-            what: Where they are.
-            is_named: Whether the recipe names them; then a builder reads them whatever their suffixes.
-        """
-        medium = MEDIUM_OF.get(builder or "")
-        kind: str | None = builder
-        if builder is None:
-            kind, used = find_kind(names, modality=self.task.modality, metadata=self.metadata)
-        elif medium is not None:
-            used = find_media(names, medium, self.metadata)
-            used = used if any(is_medium(name, medium) for name in used) else []
-        elif builder == "webdataset":
-            used = [name for name in names if is_archive(name)]
-        else:
-            used = find_tables(names, builder)
-            if is_named and not all(is_archive(name) for name in names):
-                used = list(names)
-        if not used and builder != "webdataset":
-            used = [name for name in names if is_archive(name)]
-            kind = ARCHIVES
+        """Do as `find_kind`, and refuse files that are for nothing."""
+        kind, used = find_kind(
+            names, builder=builder, modality=self.task.modality, metadata=self.metadata, is_named=is_named
+        )
         if not used:
             there = f"; it holds {', '.join(count_suffixes(names)[:5])}" if names else ""
-            wanted = {"image": "picture", "audio": "sound", None: "picture, sound or table"}.get(medium)
+            medium = MEDIUM_OF.get(builder or "")
+            wanted = {"image": "picture", "audio": "sound"}.get(medium or "", "picture, sound or table")
             raise DataError(
                 f"there is no {wanted} in {what}{there}" if names else f"the folder {what} is empty",
                 where=self.where,
                 todo="Check the path.",
             )
-        return str(kind), used
+        return kind, used
 
     def _folder(self, kind: str, what: str) -> MediaFolder:
         given = self.spec.splits
@@ -284,6 +258,9 @@ class LocalFiles:
             )
         paths = {split: [item.path for item in rows] for split, rows in items.items()}
         return load_files(folder.builder, paths, self.options), [], []
+
+    def _have_metadata(self, names: Iterable[str]) -> bool:
+        return any(PurePosixPath(name).name in self.metadata for name in names)
 
     def _load_tables(self, builder: str, splits: Mapping[str, Sequence[str]]) -> datasets.DatasetDict:
         options = {"name": self.spec.name, **self.options}
@@ -321,11 +298,10 @@ class LocalFiles:
     def _leave_stray(self, stray: Sequence[str], splits: Sequence[str], what: str) -> list[str]:
         """Refuse files beside the folders of splits, or say that they are left out."""
         told = f"{list_some(stray, 3)} beside the folders of the splits ({', '.join(splits)})"
-        tables = [name for name in stray if PurePosixPath(name).name in self.metadata]
-        if tables or self.stops:
+        if (is_described := self._have_metadata(stray)) or self.stops:
             todo = "Move what is to be used into a split, or leave it out by data: {bad_rows: drop}."
             split = "Put a table of metadata into the folder of each split, with the files that it names."
-            raise DataError(f"{what}: {told}", where=self.where, todo=split if tables else todo)
+            raise DataError(f"{what}: {told}", where=self.where, todo=split if is_described else todo)
         return [told]
 
 

@@ -13,6 +13,7 @@ import datasets
 
 from hf_finetune.data.columns import find_input
 from hf_finetune.data.files import list_files
+from hf_finetune.data.kinds import BUILDER_OF_SUFFIX
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.errors import DataError, UserError
 from hf_finetune.formatting import offer
@@ -23,7 +24,6 @@ __all__ = ["Inputs", "find_inputs"]
 
 logger = logging.getLogger(__name__)
 
-TABLES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tsv"})
 HUB_DATASET = re.compile(r"^[\w.-]+/[\w-]+(\.[\w-]+)*(@[\w./-]+)?$")
 
 
@@ -104,7 +104,7 @@ def _is_dataset(source: str) -> bool:
     path = Path(source)
     if path.is_dir():
         return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
-    if path.suffix.lower() in TABLES:
+    if path.suffix.lower() in BUILDER_OF_SUFFIX:
         return True
     return not path.exists() and not path.suffix and HUB_DATASET.match(source) is not None
 

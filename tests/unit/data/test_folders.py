@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 from hf_finetune.data.load import load_splits
+from hf_finetune.data.sound_files import sounds_as_files
 from hf_finetune.errors import DataError
+from hf_finetune.predicting.inputs import find_inputs
+from hf_finetune.recipe.specs import TaskSpec
+from hf_finetune.tasks import TASKS
 
 
 @pytest.fixture
@@ -206,6 +210,19 @@ def test_a_broken_link_is_named(put, read, caplog):
     assert f"{root}: 5 files, 4 used; left out: a broken link (blue)" in caplog.messages
 
 
+def test_predict_follows_links_and_names_broken_ones(put, recipe_for, tmp_path):
+    put(*several("all"), root="store")
+    root = put("a.png", ".hidden.png", "b/c.png")
+    (root / "b" / "all").symlink_to(tmp_path / "store" / "all")
+    (root / "b" / "broken.png").symlink_to("nowhere")
+    recipe = recipe_for(root)
+    task = TASKS.get(recipe.task.name)(recipe.task)
+    names = ["a.png", "b/all/0.png", "b/all/1.png", "b/broken.png", "b/c.png"]
+    assert find_inputs([str(root)], recipe, task).values == [f"{root}/{name}" for name in names]
+    (root / "b" / "broken.png").unlink()
+    assert len(find_inputs([str(root)], recipe, task, split="train")) == 4
+
+
 def test_what_is_left_out_is_counted(put, read, caplog):
     names = [
         "cat/Thumbs.db",
@@ -217,12 +234,33 @@ def test_what_is_left_out_is_counted(put, read, caplog):
     ]
     root = put(*several("cat"), *several("dog"), *names)
     assert len(read(root)["train"]) == 4
-    told = f"{root}: 8 files, 4 used; left out: 2 .txt, cat/Thumbs.db, labels.csv, 2 hidden"
-    assert told in caplog.messages
+    told = "2 .txt, cat/Thumbs.db, labels.csv, 2 hidden (__MACOSX, dog/.hidden.png)"
+    assert f"{root}: 8 files, 4 used; left out: {told}" in caplog.messages
     assert (
         f"{root}/labels.csv is a table, and not read: name it in data.path if it is the data"
         in caplog.messages
     )
+
+
+def test_what_cannot_be_read_is_named(put, read, caplog, monkeypatch):
+    root = put(*several("cat"), *several("dog"))
+    os.mkfifo(root / "cat" / "pipe.png")
+    assert len(read(root)["train"]) == 4
+    assert "4 files, all used; left out: a socket, pipe or device (cat/pipe.png)" in caplog.text
+    (root / os.fsdecode(b"d\xff")).mkdir()
+    with pytest.raises(DataError, match=r"the name of 'd.' is not UTF-8\. Rename it"):
+        read(root)
+    (root / os.fsdecode(b"d\xff")).rmdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).rstrip("/").endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"/dog cannot be read: Permission denied"):
+        read(root)
 
 
 def test_a_script_beside_the_files_is_no_matter(put, read):
@@ -262,6 +300,21 @@ def test_patterns_that_find_nothing(files, message, put, read):
         read(put(*several("cat"), *several("dog")), data_files=files)
 
 
+def test_sounds_are_read_as_datasets_reads_them(put, recipe_for):
+    root = put("train/yes/0.wav", "train/no/1.WAV", "test/no/0.flac", "train/yes/cover.png")
+    recipe = recipe_for(root).model_copy(update={"task": TaskSpec(name="audio-classification")})
+    ours = load_splits(recipe)
+    with sounds_as_files():
+        (root / "train" / "yes" / "cover.png").unlink()
+        theirs = datasets.load_dataset(str(root))
+    for split in ("train", "test"):
+        assert ours[split].features == theirs[split].features
+        stored = [
+            splits[split].cast_column("audio", datasets.Audio(decode=False)) for splits in (ours, theirs)
+        ]
+        assert stored[0][:] == stored[1][:]
+
+
 @pytest.fixture
 def described(put):
     """Return a folder whose splits have tables of metadata, and a picture that none names."""
@@ -284,7 +337,10 @@ def test_metadata_is_read_as_datasets_reads_it(described, read, caplog):
     assert f"{described}: {told}" in caplog.messages
 
 
-def test_metadata_above_the_splits(described, read):
+def test_metadata_above_the_splits(described, read, put):
+    one = put(*several("train", 3), root="one")
+    (one / "metadata.csv").write_text("file_name,colour\n" + "".join(f"train/{i}.png,a\n" for i in range(3)))
+    assert len(read(one)["train"]) == 3
     os.rename(described / "train" / "metadata.csv", described / "metadata.csv")
     with pytest.raises(
         DataError, match=r"metadata\.csv beside the folders of the splits .*Put a table of meta"
