@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
     "MISSING",
     "as_finite",
     "as_float",
+    "count_classes",
     "first_words",
     "flatten_keys",
     "format_duration",
@@ -19,6 +20,7 @@ __all__ = [
     "format_number",
     "format_rate",
     "is_score",
+    "list_some",
     "offer",
     "wilson_interval",
 ]
@@ -155,6 +157,27 @@ def offer(name: str, known: Iterable[Any], what: str = "Known") -> str:
     names = [str(item) for item in known]
     near = difflib.get_close_matches(name, names, n=1)
     return (f"Did you mean {near[0]!r}? " if near else "") + f"{what}: {', '.join(names) or 'none'}"
+
+
+def list_some(names: Sequence[str], limit: int = 5) -> str:
+    """List the first of some names, and say how many more there are.
+
+    Example:
+        >>> list_some(["a", "b", "c", "d"], 2), list_some(["a", "b"], 2)
+        ('a, b and 2 more', 'a, b')
+    """
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def count_classes(names: Sequence[str]) -> str:
+    """Count classes and name them: all, or the first ten.
+
+    Example:
+        >>> count_classes(["bus", "car"]), count_classes([str(i) for i in range(12)])
+        ('2 classes: bus, car', '12 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
+    """
+    return f"{len(names):,} {'class' if len(names) == 1 else 'classes'}: {list_some(names, 10)}"
 
 
 def first_words(text: object, width: int = 200) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns, pick_columns
-from hf_finetune.data.load import find_empty_folders, find_folders, load_splits, take_split
+from hf_finetune.data.load import find_folders, load_splits, take_split
+from hf_finetune.data.local import EVAL_NAMES
 from hf_finetune.data.prepare import prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
 __all__ = ["Splits", "build_datasets", "check_batch_size", "find_usual_eval", "read_column"]
-
-EVAL_NAMES = ("validation", "valid", "val", "dev", "eval")
-"""Splits that are taken for the evaluation when the recipe names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +141,6 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
     if "eval" not in raw:
         raw["train"], raw["eval"] = divide(raw["train"], preparation, recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
-    notes += find_empty_folders(recipe)
     notes += _name_unseen_classes(raw["train"], labels)
     ready = make_ready(raw, recipe, task, processor, augment=augment, seed=seed)
     return Splits(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
+from hf_finetune.data.archives import ARCHIVE_ERRORS
+from hf_finetune.data.kinds import BUILDER_OF_SUFFIX, BUILDERS, is_archive, is_table
+from hf_finetune.data.local import LocalFiles, list_patterns
 from hf_finetune.data.sound_files import sounds_as_files
 from hf_finetune.errors import DataError, HubError
 from hf_finetune.formatting import offer
@@ -18,26 +21,21 @@ from hf_finetune.hub_access import find_cached_commit, is_path, is_reachable, re
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["find_empty_folders", "find_folders", "load_splits", "take_split"]
+__all__ = ["find_folders", "load_splits", "take_split"]
 
-BUILDER_OF_SUFFIX = {
-    ".arrow": "arrow",
-    ".csv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".parquet": "parquet",
-    ".tsv": "csv",
-}
 OTHER_KEYS = {"data_dir", "data_files", "name", "num_proc", "path", "revision", "split", "streaming"}
-BUILDERS = frozenset({"arrow", "audiofolder", "csv", "imagefolder", "json", "parquet", "webdataset"})
 
 
-def load_splits(recipe: Recipe) -> datasets.DatasetDict:
+def load_splits(recipe: Recipe, *, is_labelled: bool = True) -> datasets.DatasetDict:
     """Load all splits there are; their rows stay on disk.
 
     `data.path` is a folder that `save_to_disk` wrote, a folder of files (also one with a sub-folder for each
     class), a single file, the name of a builder of `datasets` ("imagefolder", "csv" ...) with `data_files` or
     `data_dir`, or the id of a data set on the Hub.
+
+    Args:
+        recipe: As `load_recipe` returns it.
+        is_labelled: False reads no classes from the names of folders.
 
     Raises:
         DataError: There is nothing at a local path, or what is there cannot be read.
@@ -46,29 +44,53 @@ def load_splits(recipe: Recipe) -> datasets.DatasetDict:
     spec = recipe.data
     where = recipe.where("data.path")
     path = Path(spec.path).expanduser()
-    options: dict[str, Any] = {
-        "name": spec.name,
-        "data_dir": spec.data_dir,
-        "data_files": spec.data_files,
-        **_check_options(recipe),
-    }
+    _check_options(recipe)
     try:
         with sounds_as_files():
-            return _load(recipe, path, options)
+            return _load(recipe, path, is_labelled)
     except DatasetGenerationError as error:
         raise DataError(
             f"{spec.path} cannot be read: {error.__cause__ or error}",
             where=where,
-            todo="Repair the file, or name the files to read in data.data_files.",
+            todo=_mend(error.__cause__),
         ) from error
     except (FileNotFoundError, datasets.exceptions.DataFilesNotFoundError) as error:
         raise DataError(f"no data at {spec.path}: {error}", where=where, todo="Check the path.") from error
+    except ARCHIVE_ERRORS as error:
+        raise DataError(
+            f"{spec.path} cannot be unpacked: {error}", where=where, todo="Make the archive anew."
+        ) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # of pyarrow, which has no number for a damaged file
+        raise DataError(f"{spec.path} cannot be read: {error}", where=where, todo="Save it anew.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{spec.path} cannot be read: {error}", where=where, todo=_mend(error)) from error
     except ValueError as error:
         told = "there is no row in it" if "corresponds to no data" in str(error) else str(error)
         raise DataError(f"{spec.path} cannot be loaded: {told}", where=where) from error
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None or unknown[1] not in spec.options:
+            raise
+        raise DataError(
+            f"{spec.path} cannot be loaded: datasets has no option {unknown[1]!r} for it",
+            where=recipe.where(f"data.options.{unknown[1]}"),
+            todo="Check the spelling, or take it out.",
+        ) from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        raise DataError(
+            f"{spec.path} is read by a script of its own, which datasets does not run any more",
+            where=where,
+            todo="Name its files in data.data_files; many a data set of the Hub has them as parquet: "
+            "data: {revision: refs/convert/parquet}.",
+        ) from error
 
 
-def _load(recipe: Recipe, path: Path, options: dict[str, Any]) -> datasets.DatasetDict:
+def _load(recipe: Recipe, path: Path, is_labelled: bool) -> datasets.DatasetDict:
     spec, where = recipe.data, recipe.where("data.path")
     if _is_saved(path):
         _refuse(recipe, ["name", "revision", "data_dir", "data_files", "options"], "for a saved data set")
@@ -76,17 +98,54 @@ def _load(recipe: Recipe, path: Path, options: dict[str, Any]) -> datasets.Datas
         return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
     if path.is_file():
         _refuse(recipe, ["revision", "data_dir", "data_files"], "for a single file")
-        return datasets.load_dataset(_builder_of(path, where), **options | {"data_files": str(path)})
-    if path.is_dir() or spec.path in BUILDERS:
+        _require_known(path, where)
+        return LocalFiles(recipe, find_folders(recipe), is_labelled=is_labelled).load_file(path)
+    names_files = spec.data_files is not None or spec.data_dir is not None
+    builder = spec.path if spec.path in BUILDERS and (names_files or not path.is_dir()) else None
+    if path.is_dir() or builder is not None:
         _refuse(recipe, ["revision"], "for local files")
-        _refuse_nothing(spec.path, path, spec, where)
-        return datasets.load_dataset(str(path) if path.is_dir() else spec.path, **options)
+        if builder is not None and not names_files:
+            raise DataError(
+                f"{spec.path!r} is a way of reading files, not a data set",
+                where=where,
+                todo="Name the files in data.data_files or data.data_dir.",
+            )
+        base = (Path() if builder else path) / Path(spec.data_dir or "").expanduser()
+        if any("://" in pattern for pattern in _patterns(recipe)) or (
+            spec.data_files is None and _has_own_configs(base)
+        ):
+            return _load_by_library(recipe)
+        if not base.is_dir():
+            raise _not_there(base, recipe.where("data.data_dir"))
+        local = LocalFiles(recipe, find_folders(recipe), is_labelled=is_labelled)
+        if spec.data_files is None:
+            return local.load_folder(base, builder=builder)
+        return local.load_patterns(base, builder=builder)
     if is_path(spec.path) or path.suffix in BUILDER_OF_SUFFIX:
         raise _not_there(path, where)
     with reading_hub("dataset", spec.path, revision=spec.revision, where=where):
-        fetched = datasets.load_dataset(spec.path, revision=spec.revision, **options)
+        fetched = _load_by_library(recipe)
     _refuse_other_revision(fetched, spec, where)
     return fetched
+
+
+def _load_by_library(recipe: Recipe) -> datasets.DatasetDict:
+    """Load what is not made of files on this disk, or says itself which file is which split."""
+    spec = recipe.data
+    return datasets.load_dataset(
+        str(Path(spec.path).expanduser()) if Path(spec.path).expanduser().exists() else spec.path,
+        name=spec.name,
+        revision=spec.revision,
+        data_dir=spec.data_dir,
+        data_files=spec.data_files,
+        **spec.options,
+    )
+
+
+def _mend(cause: BaseException | None) -> str:
+    if isinstance(cause, UnicodeDecodeError):
+        return "Save it as UTF-8, or say its encoding, such as data: {options: {encoding: latin-1}}."
+    return "Repair the file, or name the files to read in data.data_files."
 
 
 def take_split(loaded: datasets.DatasetDict, expression: str, *, where: str) -> datasets.Dataset:
@@ -124,28 +183,10 @@ def find_folders(recipe: Recipe) -> list[str]:
     path = Path(spec.path).expanduser()
     root = path if path.is_dir() else path.parent if path.is_file() else Path()
     folders = [root / (spec.data_dir or "")] if path.exists() or spec.data_dir else []
-    for pattern in _patterns(spec.data_files):
+    for pattern in _patterns(recipe):
         plain = Path(pattern.split("*")[0])
         folders.append(root / (plain if plain.is_dir() else plain.parent))
     return list(dict.fromkeys(str(folder.resolve()) for folder in folders if folder.is_dir()))
-
-
-def find_empty_folders(recipe: Recipe) -> list[str]:
-    """Name the empty folders, a sentence each: `datasets` makes no class of them, and says nothing.
-
-    Args:
-        recipe: `data.path` is looked at two levels deep, as in `train/cat`.
-    """
-    root = Path(recipe.data.path).expanduser()
-    upper = _visible_folders(root) if root.is_dir() else []
-    folders = [*upper, *(lower for folder in upper for lower in _visible_folders(folder))]
-    return [f"{folder}: an empty folder" for folder in folders if not any(folder.iterdir())]
-
-
-def _visible_folders(folder: Path) -> list[Path]:
-    # scandir knows what is a folder without asking for each of a million files
-    with os.scandir(folder) as entries:
-        return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def _refuse_other_revision(fetched: datasets.DatasetDict, spec: Any, where: str) -> None:
@@ -171,7 +212,7 @@ def _refuse(recipe: Recipe, keys: list[str], why: str) -> None:
             )
 
 
-def _check_options(recipe: Recipe) -> dict[str, Any]:
+def _check_options(recipe: Recipe) -> None:
     taken = sorted(OTHER_KEYS & recipe.data.options.keys())
     if taken:
         raise DataError(
@@ -179,30 +220,35 @@ def _check_options(recipe: Recipe) -> dict[str, Any]:
             where=recipe.where(f"data.options.{taken[0]}"),
             todo="The keys of data itself say it.",
         )
-    return recipe.data.options
-
-
-def _patterns(data_files: Any) -> list[str]:
-    if data_files is None:
-        return []
-    if isinstance(data_files, str):
-        return [data_files]
-    items = data_files.values() if isinstance(data_files, dict) else data_files
-    return [pattern for item in items for pattern in _patterns(item)]
 
 
 def _is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def _builder_of(path: Path, where: str) -> str:
-    if path.suffix.lower() in BUILDER_OF_SUFFIX:
-        return BUILDER_OF_SUFFIX[path.suffix.lower()]
-    raise DataError(
-        f"{path} is of no known kind",
-        where=where,
-        todo=f"Known suffixes: {', '.join(sorted(BUILDER_OF_SUFFIX))}; for other text files name a builder.",
-    )
+def _patterns(recipe: Recipe) -> list[str]:
+    if recipe.data.data_files is None:
+        return []
+    return [pattern for patterns in list_patterns(recipe.data.data_files).values() for pattern in patterns]
+
+
+def _has_own_configs(folder: Path) -> bool:
+    """Whether a folder is a copy of a data set of the Hub, whose README says which files are which split."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return (folder / ".huggingface.yaml").is_file()
+    head = re.match(r"---\n(.*?)\n---", readme.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    return head is not None and re.search(r"^configs:", head[1], re.MULTILINE) is not None
+
+
+def _require_known(path: Path, where: str) -> None:
+    if not is_table(path.name) and not is_archive(path.name):
+        raise DataError(
+            f"{path} is of no known kind",
+            where=where,
+            todo=f"Known suffixes: {', '.join(sorted(BUILDER_OF_SUFFIX))}, .tar, .tar.gz, .zip; "
+            "for other text files name a builder.",
+        )
 
 
 def _not_there(path: Path, where: str) -> DataError:
@@ -214,15 +260,3 @@ def _not_there(path: Path, where: str) -> DataError:
     )
     todo = f"Did you mean {parent / near[0]}?" if near else f"Relative paths start at {Path.cwd()}"
     return DataError(f"there is nothing at {path}", where=where, todo=todo)
-
-
-def _refuse_nothing(name: str, path: Path, spec: Any, where: str) -> None:
-    """Refuse what `datasets` would answer with a page of its own internals."""
-    if path.is_dir() and not any(path.iterdir()):
-        raise DataError(f"the folder {path} is empty", where=where, todo="Check the path.")
-    if not path.is_dir() and spec.data_files is None and spec.data_dir is None:
-        raise DataError(
-            f"{name!r} is a way of reading files, not a data set",
-            where=where,
-            todo="Name the files in data.data_files or data.data_dir.",
-        )

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import datasets
@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_finetune.data.columns import find_input
+from hf_finetune.data.files import list_files
+from hf_finetune.data.kinds import BUILDER_OF_SUFFIX
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.errors import DataError, UserError
 from hf_finetune.formatting import offer
@@ -24,7 +26,6 @@ __all__ = ["Inputs", "find_inputs"]
 
 logger = logging.getLogger(__name__)
 
-TABLES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tsv"})
 HUB_DATASET = re.compile(r"^[\w.-]+/[\w-]+(\.[\w-]+)*(@[\w./-]+)?$")
 
 
@@ -107,19 +108,23 @@ def _is_dataset(source: str) -> bool:
     path = Path(source)
     if path.is_dir():
         return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
-    if path.suffix.lower() in TABLES:
+    if path.suffix.lower() in BUILDER_OF_SUFFIX:
         return True
     return not path.exists() and not path.suffix and HUB_DATASET.match(source) is not None
 
 
 def _list_files(path: Path) -> Iterator[str]:
-    """Yield the files of a folder, sorted by their paths, without hidden ones; a file itself."""
+    """Yield the files of a folder, links followed, sorted by their paths, without hidden ones; a file itself.
+
+    A broken link is among them: it is a file that cannot be read, and will be named.
+    """
     if not path.is_dir():
         yield str(path)
         return
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
-            yield str(file)
+    listing = list_files(path, where=str(path))
+    for left_out in listing.left_out():
+        logger.info("%s: not used: %s", path, left_out)
+    yield from (str(path / name) for name in sorted([*listing.files, *listing.broken], key=PurePosixPath))
 
 
 def _open_dataset(
@@ -130,7 +135,7 @@ def _open_dataset(
         task=recipe.task.name, model={"checkpoint": "-"}, data={"path": name, "revision": revision or None}
     )
     try:
-        loaded = load_splits(wanted)
+        loaded = load_splits(wanted, is_labelled=False)
     except UserError as error:  # it is not a recipe that is wrong
         raise type(error)(error.what, where=source, todo=error.todo) from error
     rows = take_split(loaded, split or _choose_split(loaded, source), where=source)

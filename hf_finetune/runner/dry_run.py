@@ -9,6 +9,7 @@ from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.engines.padding import measure_padding
 from hf_finetune.environment import list_loose_revisions
+from hf_finetune.formatting import count_classes
 from hf_finetune.model import describe_share
 from hf_finetune.recipe import Recipe
 from hf_finetune.run_folder import RunFolder, output_folder
@@ -42,6 +43,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False, allow_pickle: bool
         f"task     {recipe.task.name}, {splits.labels.describe()}",
         f"model    {recipe.model.checkpoint}: {describe_share(parts.model)}",
         f"data     {', '.join(f'{name} {size:,} rows' for name, size in splits.sizes.items())}",
+        *([f"labels   {count_classes(splits.labels.names)}"] if splits.labels.names else []),
         *_tell_padding(parts),
         f"columns  {', '.join(f'{role}: {column}' for role, column in splits.columns.items())}",
         f"best by  {parts.args.metric_for_best_model}",

@@ -20,6 +20,7 @@ from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, RunFolderError, UserError
 from hf_finetune.failures import raise_failures, surviving
+from hf_finetune.formatting import count_classes
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
@@ -77,6 +78,8 @@ def run(
         prepared = prepare(
             recipe, trust_remote_code=trust_remote_code, on_connected=lambda: _raise_for_all(refusal)
         )
+        if prepared.splits.labels.names:
+            logger.info("labels: %s", count_classes(prepared.splits.labels.names))
         if is_first_process():
             folder.tidy()
         resume_from = find_checkpoint(prepared, folder, resume)

@@ -151,12 +151,13 @@ def test_a_table_with_two_possible_labels(complaint, folder):
     assert "which column is the label: 'kind' (text) or 'size' (integer)? Say so: data: {columns: " in said
 
 
-def test_an_empty_class_folder_is_no_class_and_that_is_said(caplog, folder):
+def test_an_empty_class_folder_is_no_class_and_that_is_said(caplog, capsys, folder):
     root, words = folder
     (root / "train" / "owl").mkdir()
     with caplog.at_level("INFO", "hf_finetune"):
         assert cli._run_and_explain(words) == 0
     assert f"{root / 'train' / 'owl'}: an empty folder" in caplog.messages
+    assert "labels   2 classes: cat, dog\n" in capsys.readouterr().out
 
 
 def test_a_class_without_training_rows_is_named(caplog, folder):
