@@ -181,7 +181,9 @@ def predict(
     split: Annotated[
         str | None, typer.Option(help="Split of the data set; a folder is then one, too.")
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of the data set.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of the data set, or audio=NAME,start=NAME,duration=NAME.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
     trust_remote_code: TrustRemoteCode = False,

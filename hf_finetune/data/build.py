@@ -12,6 +12,7 @@ import numpy as np
 
 from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns, pick_columns
+from hf_finetune.data.cuts import BOUNDS, add_bounds, refuse_shorter_rows
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.local import EVAL_NAMES
 from hf_finetune.data.prepare import prepare_split
@@ -128,6 +129,10 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         processor=processor,
         where=recipe.where,
     )
+    sources = {
+        name: add_bounds(source, input_column, columns, where=recipe.where("data.columns"))
+        for name, source in sources.items()
+    }
     preparation = task.build_preparation(
         sources["train"].features[input_column], find_folders(recipe), processor=processor
     )
@@ -135,6 +140,8 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
         for name, source in sources.items()
     }
+    for name, split in prepared.items():
+        refuse_shorter_rows(name, split, columns, recipe, task, processor)
     problems = {name: find_problems(prepared[name], task, targets[name], labels) for name in prepared}
     kept, dropped = judge_problems(prepared, problems, recipe)
     raw = {name: RawRows(prepared[name], preparation, kept[name], targets[name]) for name in prepared}
@@ -204,7 +211,7 @@ def _check_features(
             place = recipe.where(f"data.splits.{name}")
             if column not in source.features:
                 raise DataError(f"the {name} split has no column {column!r} ({role})", where=place)
-            if source.features[column] != train[column]:
+            if source.features[column] != train[column] and role not in BOUNDS:
                 raise DataError(
                     f"the column {column!r} ({role}) is {source.features[column]} in the {name} split "
                     f"but {train[column]} in the training split",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 
+from hf_finetune.data.cuts import BOUNDS, find_bounds, refuse_nested
 from hf_finetune.errors import DataError
 from hf_finetune.formatting import offer
 from hf_finetune.tasks.base import Task
@@ -32,20 +33,29 @@ def find_columns(recipe: Recipe, task: Task, train: datasets.Dataset) -> dict[st
             raise DataError(
                 f"{task.name} has no role {name!r}", where=place, todo=offer(name, roles, "Its roles")
             )
+        if column is None:
+            if name in BOUNDS:
+                continue
+            raise DataError(
+                f"data.columns.{name} is null", where=place, todo="Name its column, or leave it out."
+            )
         if column not in train.column_names:
             raise DataError(
                 f"the data set has no column {column!r}",
                 where=place,
                 todo=offer(column, train.column_names, "Its columns"),
             )
-    found = dict(recipe.data.columns)
+    where = recipe.where("data.columns")
+    if task.modality == "audio":
+        refuse_nested(train, recipe.data.columns.get(task.roles[0].name), where=where)
+    found = {name: column for name, column in recipe.data.columns.items() if column is not None}
     sample = _first_row(train)
     for name, role in roles.items():
         if name not in found and not role.is_optional:
             taken = set(found.values())
             free = {column: feature for column, feature in train.features.items() if column not in taken}
-            found[name] = _infer(role, free, sample, recipe.where("data.columns"))
-    return found
+            found[name] = _infer(role, free, sample, where)
+    return found | find_bounds(task, train, recipe.data.columns, found, where=where)
 
 
 def pick_columns(task: Task, columns: Mapping[str, str]) -> tuple[str, str]:

@@ -276,7 +276,7 @@ class LocalFiles:
     def _check_csv(
         self, paths: Sequence[str], options: Mapping[str, Any], roles: Sequence[str], *, takes_options: bool
     ) -> None:
-        columns = list(self.spec.columns.values())
+        columns = [column for column in self.spec.columns.values() if column]  # null: there is none
         check_csv(
             paths, options, columns=columns, roles=roles, exists=self._exists, takes_options=takes_options
         )

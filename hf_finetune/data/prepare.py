@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 from datasets.fingerprint import Hasher
 
+from hf_finetune.data.cuts import hash_bounds
 from hf_finetune.tasks.values import Preparation
 
 __all__ = ["PreparedSplit", "forget", "map_once", "prepare_split"]
@@ -80,6 +81,7 @@ def prepare_split(
     feature = source.features[column]
     if getattr(feature, "decode", False):
         source = source.cast_column(column, type(feature)(decode=False))
+    preparation = replace(preparation, key=preparation.key + hash_bounds(source, column))
     fingerprint = Hasher.hash([source._fingerprint, column, preparation.key])
     # of the other columns some may not be decodable here: sounds need torchcodec for it
     cached = map_once(

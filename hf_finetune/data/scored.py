@@ -11,6 +11,7 @@ import numpy as np
 
 from hf_finetune.data.build import find_usual_eval, read_column
 from hf_finetune.data.columns import find_columns, pick_columns
+from hf_finetune.data.cuts import add_bounds, refuse_shorter_rows
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.data.prepare import prepare_split
 from hf_finetune.data.ready import make_scored
@@ -121,11 +122,13 @@ def build_scored(
         processor=processor,
         where=recipe.where,
     )
+    source = add_bounds(source, input_column, columns, where=recipe.where("data.columns"))
     preparation = task.build_preparation(
         source.features[input_column], find_folders(recipe), processor=processor
     )
     name, num_proc = choice.name, recipe.data.num_proc
     prepared = {name: prepare_split(source, input_column, preparation, name=name, num_proc=num_proc)}
+    refuse_shorter_rows(name, prepared[name], columns, recipe, task, processor)
     problems = {name: find_problems(prepared[name], task, matched.targets, space)}
     kept, dropped = judge_problems(prepared, problems, recipe)
     raw = RawRows(prepared[name], preparation, kept[name], matched.targets)

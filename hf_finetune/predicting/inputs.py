@@ -14,12 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_finetune.data.columns import find_input
+from hf_finetune.data.cuts import (
+    BOUNDS,
+    add_bounds,
+    find_bounds,
+    find_known_bounds,
+    read_words,
+    refuse_nested,
+)
 from hf_finetune.data.files import list_files
 from hf_finetune.data.kinds import BUILDER_OF_SUFFIX
 from hf_finetune.data.load import find_folders, load_splits, take_split
 from hf_finetune.errors import DataError, UserError
 from hf_finetune.formatting import offer
 from hf_finetune.recipe import Recipe
+from hf_finetune.tasks.audio_cuts import CUT
 from hf_finetune.tasks.base import Task
 
 __all__ = ["Inputs", "find_inputs"]
@@ -61,7 +70,8 @@ class Inputs:
         if self.column is None:
             return {"file": value}
         path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
-        return {"row": row, "file": path} if self.has_files else {"row": row}  # all rows alike: a table
+        bounds = (value.get(CUT) if isinstance(value, dict) else None) or {}
+        return {"row": row, **({"file": path} if self.has_files else {}), **bounds}  # all rows alike: a table
 
 
 def find_inputs(
@@ -77,7 +87,8 @@ def find_inputs(
         recipe: Of the trained model.
         task: Says which column it reads.
         split: Of the data set.
-        column: Of the data set; found by its feature when left out.
+        column: Of the data set, or several as `audio=file,start=offset,duration=duration`; found by its
+            feature when left out.
 
     Raises:
         UserError: There is nothing to predict, or files and data sets are mixed.
@@ -139,12 +150,15 @@ def _open_dataset(
     except UserError as error:  # it is not a recipe that is wrong
         raise type(error)(error.what, where=source, todo=error.todo) from error
     rows = take_split(loaded, split or _choose_split(loaded, source), where=source)
-    if column is not None and column not in rows.column_names:
-        raise DataError(
-            f"it has no column {column!r}", where=source, todo=offer(column, rows.column_names, "Its columns")
-        )
-    usual = recipe.data.columns.get(task.roles[0].name)
-    column = find_input(task, rows, column=column or usual, where=source)
+    role, known = task.roles[0].name, recipe.data.columns
+    named = read_words(column, role, rows, where=source)
+    if task.modality == "audio":
+        refuse_nested(rows, named.get(role), where=source)
+    column = find_input(task, rows, column=named.get(role) or known.get(role), where=source)
+    if not any(key in named for key in BOUNDS):
+        named |= find_known_bounds(known, rows, where=source)
+    bounds = find_bounds(task, rows, named, {role: column}, where=source, is_table_alone=True)
+    rows = add_bounds(rows, column, bounds, where=source)
     feature = rows.features[column]
     if getattr(feature, "decode", False):
         rows = rows.cast_column(column, type(feature)(decode=False))

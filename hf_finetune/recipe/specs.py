@@ -181,7 +181,7 @@ class DataSpec(Spec):
     holdout: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1
     """Share of the training split that is held out for evaluation when splits.eval is not given."""
 
-    columns: dict[str, Text] = Field(default_factory=dict)
+    columns: dict[str, Text | None] = Field(default_factory=dict)
     """Role in the task, such as image or label, to column; found out from the features when left out."""
 
     augment: tuple[NamedSpec, ...] = ()

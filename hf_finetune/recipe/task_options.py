@@ -41,6 +41,12 @@ class ClipOptions(BaseModel):
     allow_silence: StrictBool = False
     """Take silent clips too, such as those of a class of their own."""
 
+    allow_cut_off: StrictBool = False
+    """Take what is there of files that end before they say they do."""
+
+    time_unit: Literal["seconds", "samples"] = "seconds"
+    """What the columns start, duration and end count: seconds, or samples at the rate of the file."""
+
 
 class AudioClassificationOptions(ClipOptions):
     """Options of `task: audio-classification`."""

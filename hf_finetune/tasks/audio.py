@@ -4,6 +4,7 @@ soundfile decodes (wav, flac, mp3, ogg, opus ...) and soxr resamples; neither ne
 cannot read (m4a, webm ...) goes through torchcodec where that is installed and loads.
 
     build_audio_preparation     what a task's `build_preparation` returns
+    a value with "cut"            is a part of its sound, see audio_cuts.py
     a decoded row               {"audio": float32 [N], "sampling_rate": int}, at the rate of the model
     rank_audio                  for the task's `Role`
     load_feature_extractor      for its `load_processor`; knows the sampling rate
@@ -18,8 +19,6 @@ time, in 2 to 14 ms for 3 s. Both ways give the same numbers.
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,23 +27,33 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import soundfile
 import soxr
 
+from hf_finetune.tasks.audio_cuts import Cut, OpenSound, as_cut, find_bounds, open_sound, order_cuts
 from hf_finetune.tasks.files import find_file, hash_content, tell_problem
-from hf_finetune.tasks.values import Fetch, Preparation, Row
+from hf_finetune.tasks.values import Fetch, Preparation, Role, Row
 
 __all__ = [
+    "BOUND_ROLES",
     "MAX_GROWTH",
     "ClipLimits",
     "build_audio_preparation",
     "decode_audio",
+    "decode_cut",
     "rank_audio",
     "read_audio",
     "resample_clip",
 ]
 
 MAX_GROWTH = 4
+BOUND_ROLES = tuple(
+    Role(name=name, what=what, rank=lambda name, feature, sample: None, is_optional=True)
+    for name, what in (
+        ("start", "where in its file a row begins"),
+        ("duration", "how long a row is"),
+        ("end", "where in its file a row ends"),
+    )
+)
 SUFFIXES = frozenset(
     {".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm"}
 )
@@ -62,11 +71,13 @@ class ClipLimits:
         min_seconds: A shorter one is bad.
         max_seconds: A longer one is bad.
         allow_silence: Whether a clip may be silent, such as those of a class "silence".
+        allow_cut_off: Whether a file may end before it says it does.
     """
 
     min_seconds: float = 0.1
     max_seconds: float = 600.0
     allow_silence: bool = False
+    allow_cut_off: bool = False
 
 
 def rank_audio(name: str, feature: Any, sample: Any) -> int | None:
@@ -83,7 +94,11 @@ def rank_audio(name: str, feature: Any, sample: Any) -> int | None:
 
 
 def build_audio_preparation(
-    folders: Sequence[str], *, sampling_rate: int, limits: ClipLimits | None = None
+    folders: Sequence[str],
+    *,
+    sampling_rate: int,
+    limits: ClipLimits | None = None,
+    time_unit: str = "seconds",
 ) -> Preparation:
     """Return how a column of sounds is prepared: decoded, mixed to one channel, resampled, checked.
 
@@ -91,12 +106,13 @@ def build_audio_preparation(
         folders: Where relative file names may start.
         sampling_rate: Of the model, in Hz.
         limits: Which clips are bad.
+        time_unit: Of the bounds of a `Cut`: "seconds", or "samples" of its file.
     """
     import datasets
 
     limits = limits or ClipLimits()
     return Preparation(
-        function=partial(_prepare, folders=tuple(folders), rate=sampling_rate, limits=limits),
+        function=partial(_prepare, folders=tuple(folders), rate=sampling_rate, limits=limits, unit=time_unit),
         read=partial(read_audio, folders=tuple(folders), sampling_rate=sampling_rate),
         features=datasets.Features(
             {
@@ -107,7 +123,7 @@ def build_audio_preparation(
                 "problem": datasets.Value("string"),
             }
         ),
-        key=f"audio-2-{MAX_GROWTH}-{sampling_rate}-{limits}-{','.join(folders)}",
+        key=f"audio-3-{MAX_GROWTH}-{sampling_rate}-{limits}-{time_unit}-{','.join(folders)}",
     )
 
 
@@ -123,18 +139,19 @@ def read_audio(
     missing = [i for i, clip in enumerate(clips) if clip is None]
     for i, value in zip(missing, fetch(missing) if missing else (), strict=True):
         content = _read_content(value, folders)
-        clips[i] = _restore(*_round(resample_clip(*decode_audio(content), sampling_rate)))
+        clips[i] = _restore(*_round(resample_clip(*decode_audio(content, allow_cut_off=True), sampling_rate)))
     return [{"audio": clip, "sampling_rate": sampling_rate} for clip in clips]
 
 
 def decode_audio(
-    content: bytes | dict[str, Any], *, max_seconds: float = float("inf")
+    content: bytes | dict[str, Any], *, max_seconds: float = float("inf"), allow_cut_off: bool = False
 ) -> tuple[np.ndarray, int]:
     """Decode one sound.
 
     Args:
         content: The bytes of a file, or `{"array": [N] or [channels, N], "sampling_rate": Hz}`.
         max_seconds: A longer one is refused before it fills the memory.
+        allow_cut_off: Take what is there of a file that ends before it says it does.
 
     Returns:
         float32 [N, channels] with full scale at 1, and its sampling rate in Hz.
@@ -145,17 +162,45 @@ def decode_audio(
     if isinstance(content, dict):
         array = np.asarray(content["array"], np.float32)
         return (array[:, None] if array.ndim == 1 else array.T), int(content["sampling_rate"])
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            _check_length(file.frames / file.samplerate, 0.0, max_seconds)
-            _refuse_cut_off(file)
-            return file.read(dtype="float32", always_2d=True), file.samplerate
-    except soundfile.LibsndfileError as error:
-        decoder = _load_torchcodec()
-        if decoder is None:
-            raise ValueError(f"not a sound file that can be read ({error.error_string})") from error
-        decoded = decoder(content).get_all_samples()
-        return decoded.data.numpy().T, int(decoded.sample_rate)
+    sound = OpenSound(content)
+    _check_length(sound.num_frames / sound.rate, 0.0, max_seconds)
+    if not allow_cut_off:
+        _refuse_cut_off(sound)
+    return sound.read(), sound.rate
+
+
+def decode_cut(
+    cut: Cut, folders: Sequence[str] = (), *, limits: ClipLimits | None = None, unit: str = "seconds"
+) -> tuple[np.ndarray, int, bytes]:
+    """Decode a part of a sound, and no more of it than that takes.
+
+    Args:
+        cut: The sound, as a value of the column, and its bounds.
+        folders: Where relative file names may start.
+        limits: Its longest is refused before it fills the memory.
+        unit: Of the bounds.
+
+    Returns:
+        As `decode_audio`, and what identifies the content: decoders of mp3 differ in the last bit of a float.
+
+    Raises:
+        Exception: As `decode_audio`; ValueError for bounds that are none in this file.
+    """
+    limits = limits or ClipLimits()
+    if cut.sound.get("array") is not None:
+        array, rate = decode_audio(cut.sound)
+        first, count = find_bounds(cut, unit, rate, len(array))
+        clip = array[first : first + count]
+        return clip, rate, np.ascontiguousarray(clip).tobytes()
+    sound = open_sound(cut.sound, folders)
+    if not limits.allow_cut_off:
+        _refuse_cut_off(sound)
+    first, count = find_bounds(cut, unit, sound.rate, sound.num_frames)
+    _check_length(count / sound.rate, 0.0, limits.max_seconds)
+    clip = sound.read(first, count)
+    if len(clip) < count:
+        raise ValueError(f"the file ends {count - len(clip):,} samples before the cut does")
+    return clip, sound.rate, sound.digest + f"{first} {count}".encode()
 
 
 def resample_clip(clip: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -193,16 +238,25 @@ def _read_content(value: Any, folders: Sequence[str]) -> bytes | dict[str, Any]:
 
 
 def _prepare(
-    values: list[Any], *, folders: tuple[str, ...], rate: int, limits: ClipLimits
+    values: list[Any], *, folders: tuple[str, ...], rate: int, limits: ClipLimits, unit: str
 ) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {k: [] for k in ("samples", "scale", "length", "digest", "problem")}
-    for value in values:
-        content: bytes | dict[str, Any] = b""
+    columns: dict[str, list[Any]] = {
+        k: [None] * len(values) for k in ("samples", "scale", "length", "digest", "problem")
+    }
+    for i in order_cuts(values):
+        value, cut = values[i], as_cut(values[i])
+        raw = b""
         try:
             if value is None:
                 raise ValueError("there is no sound (null)")
-            content = _read_content(value, folders)
-            clip, native = decode_audio(content, max_seconds=limits.max_seconds)
+            if cut is not None:
+                clip, native, raw = decode_cut(cut, folders, limits=limits, unit=unit)
+            else:
+                content = _read_content(value, folders)
+                raw = content if isinstance(content, bytes) else np.float32(content["array"]).tobytes()
+                clip, native = decode_audio(
+                    content, max_seconds=limits.max_seconds, allow_cut_off=limits.allow_cut_off
+                )
             _check(clip, native, limits)
             rounded, scale = _round(resample_clip(clip, native, rate))
             problem = None
@@ -211,13 +265,13 @@ def _prepare(
         ) as error:  # decoders raise nearly anything on damaged files; each is this row's problem
             rounded, scale = np.zeros(0, np.int16), np.float32(0)
             problem = tell_problem(value, str(error) or type(error).__name__)
-        raw = content if isinstance(content, bytes) else np.asarray(content["array"], np.float32).tobytes()
-        is_kept = problem is None and rounded.nbytes <= MAX_GROWTH * len(raw)
-        columns["samples"].append(rounded.tobytes() if is_kept else None)
-        columns["scale"].append(scale)
-        columns["length"].append(len(rounded))
-        columns["digest"].append(hash_content(raw))
-        columns["problem"].append(problem)
+        # a cut is always kept: to decode it again each time may take all that is before it in the file
+        is_kept = problem is None and (cut is not None or rounded.nbytes <= MAX_GROWTH * len(raw))
+        columns["samples"][i] = rounded.tobytes() if is_kept else None
+        columns["scale"][i] = scale
+        columns["length"][i] = len(rounded)
+        columns["digest"][i] = hash_content(raw)
+        columns["problem"][i] = problem
     return columns
 
 
@@ -257,15 +311,9 @@ def _check_length(seconds: float, min_seconds: float, max_seconds: float) -> Non
         raise ValueError(f"{seconds:.6g} s is longer than max_seconds: {max_seconds:g}")
 
 
-def _refuse_cut_off(file: soundfile.SoundFile) -> None:
-    """Refuse a wav file with less in it than its header says; libsndfile reads it without a word.
-
-    A header that was written before the end was known says 2 or 4 GB: that is no damage.
-    """
-    found = re.search(r"^data *: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    told, there = map(int, found.groups()) if found else (0, 0)
-    if there < told < 0x7FFF0000:
-        raise ValueError(f"cut off: the header says {told:,} bytes of sound, {there:,} are there")
+def _refuse_cut_off(sound: OpenSound) -> None:
+    if sound.cut_off:
+        raise ValueError(f"cut off: {sound.cut_off}; allow_cut_off: true takes what is there")
 
 
 def _round(clip: np.ndarray) -> tuple[np.ndarray, np.float32]:
@@ -281,12 +329,3 @@ def _round(clip: np.ndarray) -> tuple[np.ndarray, np.float32]:
 def _restore(rounded: np.ndarray, scale: np.float32) -> np.ndarray:
     clip: np.ndarray = rounded * np.float32(scale)
     return clip
-
-
-def _load_torchcodec() -> Any:
-    """Return torchcodec's decoder; None where it is not installed, or does not fit torch or ffmpeg."""
-    try:
-        from torchcodec.decoders import AudioDecoder
-    except (ImportError, RuntimeError, OSError):
-        return None
-    return AudioDecoder

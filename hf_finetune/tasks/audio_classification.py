@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_finetune.recipe import AudioClassificationOptions, NamedSpec
-from hf_finetune.tasks.audio import ClipLimits, build_audio_preparation, rank_audio
+from hf_finetune.tasks.audio import BOUND_ROLES, ClipLimits, build_audio_preparation, rank_audio
 from hf_finetune.tasks.audio_inputs import AudioTransform, WindowTransform, forward_windows, pad_rows
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import TASKS
@@ -45,6 +45,7 @@ class AudioClassification(ClassificationTask):
     roles = (
         Role(name="audio", what="the sound", rank=rank_audio),
         Role(name="label", what="the label", rank=rank_label),
+        *BOUND_ROLES,
     )
 
     def __init__(self, spec: TaskSpec) -> None:
@@ -64,8 +65,14 @@ class AudioClassification(ClassificationTask):
             min_seconds=self.options.min_seconds,
             max_seconds=self.options.max_seconds,
             allow_silence=self.options.allow_silence,
+            allow_cut_off=self.options.allow_cut_off,
         )
-        return build_audio_preparation(folders, sampling_rate=processor.sampling_rate, limits=limits)
+        return build_audio_preparation(
+            folders,
+            sampling_rate=processor.sampling_rate,
+            limits=limits,
+            time_unit=self.options.time_unit,
+        )
 
     def window_seconds(self, processor: Any) -> float:
         """Return how much of a clip the model sees at once."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from hf_finetune.errors import RecipeError
 from hf_finetune.metrics_modules.transcripts import count_edits
 from hf_finetune.recipe import NamedSpec, SpeechRecognitionOptions
-from hf_finetune.tasks.audio import ClipLimits, build_audio_preparation, rank_audio
+from hf_finetune.tasks.audio import BOUND_ROLES, ClipLimits, build_audio_preparation, rank_audio
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.feature_extractor import find_window, load_feature_extractor
@@ -73,6 +73,7 @@ class SpeechTask(Task):
             rank=rank_group,
             is_optional=True,
         ),
+        *BOUND_ROLES,
     )
 
     def __init__(self, recipe: Recipe, config: Any) -> None:
@@ -118,8 +119,14 @@ class SpeechTask(Task):
             min_seconds=self.options.min_seconds,
             max_seconds=min(self.options.max_seconds, seconds),
             allow_silence=self.options.allow_silence,
+            allow_cut_off=self.options.allow_cut_off,
         )
-        return build_audio_preparation(folders, sampling_rate=self.extractor.sampling_rate, limits=limits)
+        return build_audio_preparation(
+            folders,
+            sampling_rate=self.extractor.sampling_rate,
+            limits=limits,
+            time_unit=self.options.time_unit,
+        )
 
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns clips into "input_values" [N] or "input_features", and their masks."""

@@ -173,7 +173,7 @@ def test_bad_clips_are_told_apart(tmp_path):
         "silent (a peak of -84 dB)": encode(np.full(RATE, 2 / 32768, np.float32), RATE),
         "silent once its channels are mixed": encode(opposite, RATE),
         "cut off: the header says 32,000 bytes of sound, 9,956 are there": wave[:10000],
-        "lost sync": flac[: len(flac) // 2],
+        "cut off: the header says 16,000 samples": flac[: len(flac) // 2],
     }
     for words, value in told.items():
         limits = ClipLimits(max_seconds=0.9) if "longer" in words else None
@@ -222,7 +222,7 @@ def test_torchcodec_reads_the_rest_where_it_loads(monkeypatch):
             return Samples
 
     assert "not a sound file" in problem_of(b"another kind of file")
-    monkeypatch.setattr("hf_finetune.tasks.audio._load_torchcodec", lambda: Decoder)
+    monkeypatch.setattr("hf_finetune.tasks.audio_cuts.load_torchcodec", lambda: Decoder)
     clip, rate = decode_audio(b"another kind of file")
     assert (clip.shape, rate) == ((RATE, 2), RATE)
     assert problem_of(b"another kind of file") is None
