@@ -153,12 +153,13 @@ def set_mode(optimizer: Any, *, training: bool) -> None:
 def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, scheduler_state: Any) -> None:
     """Load the moments and the place in the schedule; settings that differ now are the new ones.
 
-    With unchanged settings this is exactly `load_state_dict`, twice. A changed learning rate, weight decay,
-    beta ... is applied: `load_state_dict` would silently go on with the old one.
+    With unchanged settings this is exactly `load_state_dict`, twice. A changed learning rate, length, weight
+    decay, beta ... holds from the first update after it: `load_state_dict` alone would silently go on with
+    the old values, and make one more update at the rate that the old schedule had in mind for it.
 
     Args:
         optimizer: As built for this run, with this run's settings in its groups.
-        scheduler: As built for this run.
+        scheduler: As built for this run, over this run's length.
         optimizer_state: The saved `optimizer.state_dict()`.
         scheduler_state: The saved `scheduler.state_dict()`.
 
@@ -175,18 +176,24 @@ def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, sche
         float(group.get("initial_lr", base)) for group, base in zip(saved, base_rates, strict=True)
     ]
     optimizer.load_state_dict(optimizer_state)
-    scheduler.load_state_dict(scheduler_state)
-    for group, settings in zip(optimizer.param_groups, wanted, strict=True):
-        group.update({name: settings[name] for name in SETTINGS if name in settings})
-    if base_rates == old_base_rates:
-        return
-    for group, new, old in zip(optimizer.param_groups, base_rates, old_base_rates, strict=True):
-        group["initial_lr"] = new
-        group["lr"] = group["lr"] * (new / old) if old else new
-    if hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = base_rates
     if isinstance(scheduler, LambdaLR):
-        for group, base, factor in zip(optimizer.param_groups, base_rates, scheduler.lr_lambdas, strict=True):
-            group["lr"] = base * factor(scheduler.last_epoch)
-    if hasattr(scheduler, "_last_lr"):
-        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        # what a schedule is made of is this run's: only the place in it is the checkpoint's
+        scheduler_state = {**scheduler_state, "lr_lambdas": [None] * len(wanted), "base_lrs": base_rates}
+    scheduler.load_state_dict(scheduler_state)
+    for group, settings, base in zip(optimizer.param_groups, wanted, base_rates, strict=True):
+        group.update({name: settings[name] for name in SETTINGS if name in settings})
+        group["initial_lr"] = base
+    if isinstance(scheduler, LambdaLR):
+        rates = [
+            base * at(scheduler.last_epoch) for base, at in zip(base_rates, scheduler.lr_lambdas, strict=True)
+        ]
+    elif base_rates == old_base_rates:
+        return
+    else:  # a schedule that goes by a score: as far above or below the new rate as it was of the old
+        now = zip(optimizer.param_groups, base_rates, old_base_rates, strict=True)
+        rates = [group["lr"] * (new / old) if old else new for group, new, old in now]
+        if hasattr(scheduler, "_init_lrs"):
+            scheduler._init_lrs = base_rates
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
