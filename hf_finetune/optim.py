@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ __all__ = [
     "build_scheduler",
     "current_rate",
     "explain_missing_optimizer",
+    "explain_wrong_schedule",
     "is_metric_driven",
+    "list_unread",
     "restore_optimizer",
     "set_mode",
 ]
@@ -78,6 +81,56 @@ def explain_missing_optimizer(args: TrainingArguments) -> str | None:
     return None
 
 
+def list_unread(args: TrainingArguments) -> list[str]:
+    """Return what is said of the optimizer and its kind does not read: entries of `optim_args`, `adam_*`.
+
+    Each is changed in turn: what is read changes what the optimizer is built with, or fails.
+    """
+    told = [entry.partition("=") for entry in (args.optim_args or "").replace(" ", "").split(",") if entry]
+    unread = []
+    for i, (name, _, value) in enumerate(told):
+        others = [f"{key}={old}" for j, (key, _, old) in enumerate(told) if j != i]
+        digits = value.replace(".", "", 1).replace("-", "").replace("e", "")
+        probes = (
+            [f"{float(value) / 2 + 0.125}", f"{int(float(value)) + 1}"]
+            if digits.isdigit()
+            else ["a", "true", "false"]
+        )
+        trials = [",".join([*others, f"{name}={probe}"]) for probe in probes]
+        if all(_reads_the_same(args, optim_args=trial) for trial in trials):
+            unread.append(f"optim_args: {name}")
+    for name, usual in (("adam_beta1", 0.9), ("adam_beta2", 0.999), ("adam_epsilon", 1e-8)):
+        value = getattr(args, name)
+        if value != usual and _reads_the_same(args, **{name: value / 2 + 1e-3}):
+            unread.append(name)
+    return unread
+
+
+def _reads_the_same(args: TrainingArguments, **changed: Any) -> bool:
+    other = copy.copy(args)
+    for name, value in changed.items():
+        setattr(other, name, value)
+    model = nn.Linear(1, 1)
+    try:
+        kinds = [Trainer.get_optimizer_cls_and_kwargs(given, model) for given in (args, other)]
+    except Exception:  # whoever reads a value can stumble over it
+        return False
+    return repr(kinds[0]) == repr(kinds[1])
+
+
+def explain_wrong_schedule(args: TrainingArguments) -> str | None:
+    """Return why `lr_scheduler_kwargs` do not go with the schedule; None when they do."""
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    options = dict(args.lr_scheduler_kwargs or {})
+    if name.startswith("constant") and options and not options.keys() & {"step_size", "milestones"}:
+        return f"{name} reads none but step_size, milestones and gamma"
+    try:
+        build_scheduler(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=args.learning_rate), args, 100)
+    except Exception as error:  # every way in which a schedule can stumble over its options
+        return " ".join(str(error).split())
+    return None
+
+
 def build_scheduler(optimizer: Any, args: TrainingArguments, num_updates: int) -> Any:
     """Build the schedule that `args.lr_scheduler_type` names, over `num_updates` updates.
 
@@ -115,6 +168,8 @@ class _Steps:
         milestones: Sequence[int] = (),
         gamma: float = 0.1,
     ) -> None:
+        if not step_size and not milestones:
+            raise ValueError("step_size is a number of updates of 1 or more")
         self.num_warmup, self.step_size, self.milestones, self.gamma = (
             num_warmup,
             step_size,

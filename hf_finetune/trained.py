@@ -109,7 +109,12 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
     best = folder.best if folder.best.is_dir() else path
     if folder.recipe.is_file() and folder.scores.is_file() and _has_model(best):
         scores = json.loads(folder.scores.read_text(encoding="utf-8"))
-        return Trained(name=name, folder=best, recipe=load_recipe(folder.recipe, overrides), scores=scores)
+        return Trained(
+            name=name,
+            folder=best,
+            recipe=load_recipe(folder.recipe, ["sweep=null", *overrides]),
+            scores=scores,
+        )
     if folder.has_run():
         raise RunFolderError(
             "this run is not finished",
@@ -134,7 +139,7 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
             todo="Name one that `hf-finetune push` wrote.",
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
-    recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
+    recipe = load_recipe(folder.recipe, ["imports=[]", "sweep=null", *overrides], is_local=False)
     scores = json.loads(folder.scores.read_text(encoding="utf-8"))
     return Trained(name=source, folder=path, recipe=recipe, scores=scores, commit=path.name)
 

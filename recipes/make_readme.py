@@ -21,8 +21,8 @@ that can be wrong with it before any training step; a word such as `training.lea
 changes a value. Editors that speak YAML read `schema.json`, named in the first line of each recipe: they
 complete keys and mark mistakes.
 
-A checkpoint marked `--allow-pickle` has no safetensors at its revision: both `check` and `run` need that option,
-by which torch reads tensors, and nothing else, out of a pickle.
+A checkpoint marked `--allow-pickle` has no safetensors at its revision: both `check` and `run` need that
+option, by which torch reads tensors, and nothing else, out of a pickle.
 
 A path that begins with `./` or `../` is relative to the recipe's own file; `training.output_dir` to where the
 command runs.

@@ -22,7 +22,7 @@ from hf_finetune.metrics import build_metrics
 from hf_finetune.model import build_model, describe_share, load_model
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push, push_while_training, require_push
-from hf_finetune.recipe import Recipe, import_user_files
+from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_without_effect
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
 from hf_finetune.run_folder import RunFolder, write_json, write_text
@@ -108,9 +108,11 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     Raises:
         UserError: Names, data, model or arguments do not fit.
     """
-    if recipe.sweep is not None:
-        place = recipe.where("sweep")
-        logger.warning("%s: sweep: this version does not search: the recipe is trained once, as it is", place)
+    if recipe.sweep is not None and trained is None:  # made in Python: a file with it is not even read
+        what, todo = NO_SWEEP
+        raise RecipeError(f"sweep: {what}", where=recipe.where("sweep"), todo=todo)
+    for key, why in list_without_effect(recipe) if trained is None else ():
+        logger.warning("%s: %s has no effect: %s", recipe.where(key), key, why)
     # 2 registries
     import_user_files(recipe)
     if trained is None:

@@ -27,7 +27,7 @@ WITHOUT_SAFETENSORS = {
     "facebook/wav2vec2-xls-r-300m",
     "microsoft/wavlm-base-plus",
 }
-"""Checkpoints whose weights the real Hub has as pytorch_model.bin alone, at the revisions that recipes name."""
+"""Checkpoints whose weights the real Hub has as a pickle alone, at the revisions that recipes name."""
 CIFAR_CARD = """\
 ---
 pretty_name: Cifar10

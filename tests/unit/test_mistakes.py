@@ -104,10 +104,10 @@ def test_a_folder_in_use(complaint, capsys, tmp_path):
     assert f"folder   {tmp_path}: a run is in it: add --resume or --overwrite" in capsys.readouterr().out
 
 
-def test_a_search_that_nothing_makes_is_not_passed_over(caplog):
-    with caplog.at_level("INFO", "hf_finetune"):
-        assert cli._run_and_explain(["check", RECIPE, "sweep={space: {training.seed: [1, 2]}}"]) == 0
-    assert any("sweep: this version does not search" in message for message in caplog.messages)
+@pytest.mark.parametrize("words", [["run"], ["check"], ["check", "--schema-only"]])
+def test_a_search_that_nothing_makes_is_refused(complaint, words):
+    said = complaint(*words, RECIPE, "sweep={space: {training.seed: [1, 2]}}")
+    assert "sweep: this version does not search. Remove it, and start a run for each value: hf-fin" in said
 
 
 @pytest.fixture
