@@ -13,13 +13,14 @@ from hf_finetune.data import Splits, build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
 from hf_finetune.engines import ENGINES
 from hf_finetune.engines.arguments import check_arguments
+from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, UserError
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
-from hf_finetune.model import build_model, describe_share, load_model
+from hf_finetune.model import build_model, describe_share, load_model, trying_changes
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push, push_while_training, require_push
 from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_without_effect
@@ -175,6 +176,9 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
         guard=Guard(max_skips=recipe.guard.max_skips),
         stamp=build_stamp(resolved, args, splits.fingerprint),
     )
+    if trained is None and recipe.model.config:
+        with trying_changes(recipe, "no batch passes through the model"):
+            try_one_batch(parts)
     return Prepared(
         recipe=resolved,
         task=task,
