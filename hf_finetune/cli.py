@@ -124,10 +124,13 @@ def check(
     allow_pickle: AllowPickle = False,
 ) -> None:
     """Find everything that can be wrong before any training step."""
-    from hf_finetune.recipe import load_recipe
+    from hf_finetune.recipe import list_without_effect, load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    if not schema_only:
+    if schema_only:
+        for key, why in list_without_effect(loaded):
+            typer.echo(f"{loaded.where(key)}: {key} has no effect: {why}")
+    else:
         from hf_finetune.runner import check as check_recipe
 
         _quiet_libraries()

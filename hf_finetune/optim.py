@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ __all__ = [
     "build_scheduler",
     "current_rate",
     "explain_missing_optimizer",
+    "explain_wrong_schedule",
     "is_metric_driven",
+    "list_unread",
     "restore_optimizer",
     "set_mode",
 ]
@@ -78,6 +81,56 @@ def explain_missing_optimizer(args: TrainingArguments) -> str | None:
     return None
 
 
+def list_unread(args: TrainingArguments) -> list[str]:
+    """Return what is said of the optimizer and its kind does not read: entries of `optim_args`, `adam_*`.
+
+    Each is changed in turn: what is read changes what the optimizer is built with, or fails.
+    """
+    told = [entry.partition("=") for entry in (args.optim_args or "").replace(" ", "").split(",") if entry]
+    unread = []
+    for i, (name, _, value) in enumerate(told):
+        others = [f"{key}={old}" for j, (key, _, old) in enumerate(told) if j != i]
+        digits = value.replace(".", "", 1).replace("-", "").replace("e", "")
+        probes = (
+            [f"{float(value) / 2 + 0.125}", f"{int(float(value)) + 1}"]
+            if digits.isdigit()
+            else ["a", "true", "false"]
+        )
+        trials = [",".join([*others, f"{name}={probe}"]) for probe in probes]
+        if all(_reads_the_same(args, optim_args=trial) for trial in trials):
+            unread.append(f"optim_args: {name}")
+    for name, usual in (("adam_beta1", 0.9), ("adam_beta2", 0.999), ("adam_epsilon", 1e-8)):
+        value = getattr(args, name)
+        if value != usual and _reads_the_same(args, **{name: value / 2 + 1e-3}):
+            unread.append(name)
+    return unread
+
+
+def _reads_the_same(args: TrainingArguments, **changed: Any) -> bool:
+    other = copy.copy(args)
+    for name, value in changed.items():
+        setattr(other, name, value)
+    model = nn.Linear(1, 1)
+    try:
+        kinds = [Trainer.get_optimizer_cls_and_kwargs(given, model) for given in (args, other)]
+    except Exception:  # whoever reads a value can stumble over it
+        return False
+    return repr(kinds[0]) == repr(kinds[1])
+
+
+def explain_wrong_schedule(args: TrainingArguments) -> str | None:
+    """Return why `lr_scheduler_kwargs` do not go with the schedule; None when they do."""
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    options = dict(args.lr_scheduler_kwargs or {})
+    if name.startswith("constant") and options and not options.keys() & {"step_size", "milestones"}:
+        return f"{name} reads none but step_size, milestones and gamma"
+    try:
+        build_scheduler(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=args.learning_rate), args, 100)
+    except Exception as error:  # every way in which a schedule can stumble over its options
+        return " ".join(str(error).split())
+    return None
+
+
 def build_scheduler(optimizer: Any, args: TrainingArguments, num_updates: int) -> Any:
     """Build the schedule that `args.lr_scheduler_type` names, over `num_updates` updates.
 
@@ -115,6 +168,8 @@ class _Steps:
         milestones: Sequence[int] = (),
         gamma: float = 0.1,
     ) -> None:
+        if not step_size and not milestones:
+            raise ValueError("step_size is a number of updates of 1 or more")
         self.num_warmup, self.step_size, self.milestones, self.gamma = (
             num_warmup,
             step_size,
@@ -153,12 +208,13 @@ def set_mode(optimizer: Any, *, training: bool) -> None:
 def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, scheduler_state: Any) -> None:
     """Load the moments and the place in the schedule; settings that differ now are the new ones.
 
-    With unchanged settings this is exactly `load_state_dict`, twice. A changed learning rate, weight decay,
-    beta ... is applied: `load_state_dict` would silently go on with the old one.
+    With unchanged settings this is exactly `load_state_dict`, twice. A changed learning rate, length, weight
+    decay, beta ... holds from the first update after it: `load_state_dict` alone would silently go on with
+    the old values, and make one more update at the rate that the old schedule had in mind for it.
 
     Args:
         optimizer: As built for this run, with this run's settings in its groups.
-        scheduler: As built for this run.
+        scheduler: As built for this run, over this run's length.
         optimizer_state: The saved `optimizer.state_dict()`.
         scheduler_state: The saved `scheduler.state_dict()`.
 
@@ -175,18 +231,24 @@ def restore_optimizer(optimizer: Any, scheduler: Any, optimizer_state: Any, sche
         float(group.get("initial_lr", base)) for group, base in zip(saved, base_rates, strict=True)
     ]
     optimizer.load_state_dict(optimizer_state)
-    scheduler.load_state_dict(scheduler_state)
-    for group, settings in zip(optimizer.param_groups, wanted, strict=True):
-        group.update({name: settings[name] for name in SETTINGS if name in settings})
-    if base_rates == old_base_rates:
-        return
-    for group, new, old in zip(optimizer.param_groups, base_rates, old_base_rates, strict=True):
-        group["initial_lr"] = new
-        group["lr"] = group["lr"] * (new / old) if old else new
-    if hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = base_rates
     if isinstance(scheduler, LambdaLR):
-        for group, base, factor in zip(optimizer.param_groups, base_rates, scheduler.lr_lambdas, strict=True):
-            group["lr"] = base * factor(scheduler.last_epoch)
-    if hasattr(scheduler, "_last_lr"):
-        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+        # what a schedule is made of is this run's: only the place in it is the checkpoint's
+        scheduler_state = {**scheduler_state, "lr_lambdas": [None] * len(wanted), "base_lrs": base_rates}
+    scheduler.load_state_dict(scheduler_state)
+    for group, settings, base in zip(optimizer.param_groups, wanted, base_rates, strict=True):
+        group.update({name: settings[name] for name in SETTINGS if name in settings})
+        group["initial_lr"] = base
+    if isinstance(scheduler, LambdaLR):
+        rates = [
+            base * at(scheduler.last_epoch) for base, at in zip(base_rates, scheduler.lr_lambdas, strict=True)
+        ]
+    elif base_rates == old_base_rates:
+        return
+    else:  # a schedule that goes by a score: as far above or below the new rate as it was of the old
+        now = zip(optimizer.param_groups, base_rates, old_base_rates, strict=True)
+        rates = [group["lr"] * (new / old) if old else new for group, new, old in now]
+        if hasattr(scheduler, "_init_lrs"):
+            scheduler._init_lrs = base_rates
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates

@@ -37,7 +37,14 @@ def load_config(recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
             todo="Use names that are in the checkpoint's config.json.",
         )
     for key, value in spec.config.items():
-        setattr(config, key, value)
+        try:
+            setattr(config, key, value)
+        except Exception as error:  # configs check their values, each in its own way
+            raise ModelError(
+                f"model.config.{key}: got {value!r}: {' '.join(str(error).split())}",
+                where=recipe.where(f"model.config.{key}"),
+                todo="Write a value of the kind that is in the checkpoint's config.json.",
+            ) from error
     return config
 
 

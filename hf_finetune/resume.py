@@ -5,8 +5,9 @@ Every changed key is applied, and said so, or refused with the reason. None is i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,10 +17,14 @@ from transformers import TrainingArguments
 from hf_finetune.errors import CheckpointError
 from hf_finetune.formatting import flatten_keys
 from hf_finetune.recipe import Recipe
+from hf_finetune.recipe.specs import Named, Spec
 
 __all__ = ["Change", "build_stamp", "compare_stamps", "require_same_run"]
 
 START_ANEW = "Start anew by --overwrite or another training.output_dir, or set it back to go on."
+
+GONE = "this version knows no such setting: go on with the versions that environment.json of the run names"
+MOVED = "; neither recipe says it, another version has another default: write the old value to keep it"
 
 APPLIED = {
     "engine": "the engines continue each other's checkpoints exactly",
@@ -120,6 +125,7 @@ def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> di
     arguments = {key: value for key, value in args.to_dict().items() if not key.endswith("_token")}
     return {
         "recipe": wanted | {"training": arguments},
+        "not_default": sorted([*_list_set_keys(recipe), *_list_set_arguments(recipe, args)]),
         "fingerprint": fingerprint,
         "num_processes": args.world_size,
         "device": _name_device(args.device),
@@ -128,6 +134,9 @@ def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> di
 
 def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     """List what differs between two runs.
+
+    A key that only one of them knows, since another version of a library or of this package made the other,
+    is a difference only where it was set: at its default it says what the other does anyway.
 
     Args:
         old: The stamp of the checkpoint.
@@ -148,7 +157,7 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
     is_same_batch = batches[0] == batches[1]
     for key in sorted(before.keys() | now.keys()):
         values = before.get(key), now.get(key)
-        if values[0] == values[1]:
+        if values[0] == values[1] or _is_default_of_one(key, (old, before), (new, now)):
             continue
         if key in in_batch:
             if is_same_batch:
@@ -156,13 +165,18 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         elif is_same_data and key.startswith("data.") and not key.startswith("data.augment"):
             changes.append(_apply(key, *values, "the rows are the same, by their fingerprint"))
         else:
-            changes.append(_judge(key, *values))
+            change = _judge(key, *values)
+            if not change.is_applied and _is_gone(key, now):
+                change = replace(change, reason=GONE)
+            elif _is_default(key, old) and _is_default(key, new):
+                change = replace(change, reason=change.reason + MOVED)
+            changes.append(change)
     counts = old["num_processes"], new["num_processes"]
     rounds = [_rows_of_a_round(stamp) for stamp in (old, new)]
-    if is_same_batch and now["training.dataloader_drop_last"] and rounds[0] != rounds[1]:
+    if is_same_batch and now.get("training.dataloader_drop_last") and rounds[0] != rounds[1]:
         changes.append(_judge("rows of a round", *rounds))
     if is_same_batch and counts[0] != counts[1]:
-        if now["training.average_tokens_across_devices"]:
+        if now.get("training.average_tokens_across_devices"):
             changes.append(
                 _apply("num_processes", *counts, f"an update still sees the same {batches[0]} rows")
             )
@@ -194,6 +208,50 @@ def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], *, where: s
             todo=START_ANEW,
         )
     return [str(change) for change in changes]
+
+
+def _list_set_keys(section: Spec, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a recipe, `training` apart, whose values are not the defaults."""
+    for name, field in type(section).model_fields.items():
+        value, default = getattr(section, name), field.get_default(call_default_factory=True)
+        if value == default or (name == "training" and not prefix):
+            continue
+        if isinstance(value, Spec) and not isinstance(value, Named) and default is not None:
+            yield from _list_set_keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _list_set_arguments(recipe: Recipe, args: TrainingArguments) -> Iterator[str]:
+    """Yield the dotted keys of `training` that are said and are not the defaults of transformers."""
+    defaults = {field.name: field.default for field in dataclasses.fields(args)}
+    for key, value in flatten_keys(recipe.training).items():
+        if key not in defaults or value != defaults[key]:
+            yield f"training.{key}"
+
+
+def _is_default(key: str, stamp: Mapping[str, Any]) -> bool:
+    """Tell whether a key was left at its default; False for stamps of before, which do not say it."""
+    return "not_default" in stamp and not any(
+        key == told or key.startswith(f"{told}.") for told in stamp["not_default"]
+    )
+
+
+def _is_default_of_one(key: str, *sides: tuple[Mapping[str, Any], Mapping[str, Any]]) -> bool:
+    """Tell whether one side does not know a key, and the other has it at its default."""
+    for (stamp, own), (_, others) in (sides, sides[::-1]):
+        is_known = key in others or any(
+            known.startswith(f"{key}.") or key.startswith(f"{known}.") for known in others
+        )
+        if key in own and not is_known:
+            return _is_default(key, stamp) or (_is_gone(key, others) and own[key] in (None, False, [], {}))
+    return False
+
+
+def _is_gone(key: str, now: Mapping[str, Any]) -> bool:
+    """Tell whether a version has no such argument any more."""
+    argument = key.split(".")[:2]
+    return argument[0] == "training" and all(known.split(".")[:2] != argument for known in now)
 
 
 def _name_device(device: torch.device) -> str:

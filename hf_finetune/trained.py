@@ -22,6 +22,8 @@ __all__ = ["Trained", "build_trained_task", "find_trained"]
 logger = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+PAST = ["sweep=null"]
+"""Of the recipe of a finished run: what earlier versions let pass and this one refuses."""
 NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
 """Files of a repository that are not fetched: other formats of the weights, pickles, code."""
 
@@ -120,8 +122,8 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
         check_best(best, scores, todo=anew, is_alone=is_run)
         if mismatch := describe_mismatch(best, scores):
             logger.warning("%s: %s. Score it: %s", name, mismatch, folder.say_resume())
-        recipe = load_recipe(folder.recipe, overrides)
-        recorded = load_recipe(folder.recipe) if overrides else recipe
+        recipe = load_recipe(folder.recipe, [*PAST, *overrides])
+        recorded = load_recipe(folder.recipe, PAST) if overrides else recipe
         return Trained(name=name, folder=best, recipe=recipe, scores=scores, recorded=recorded)
     if folder.has_run():
         raise RunFolderError(
@@ -147,8 +149,8 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
             todo="Name one that `hf-finetune push` wrote.",
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
-    recipe = load_recipe(folder.recipe, ["imports=[]", *overrides], is_local=False)
-    recorded = load_recipe(folder.recipe, ["imports=[]"], is_local=False) if overrides else recipe
+    recipe = load_recipe(folder.recipe, ["imports=[]", *PAST, *overrides], is_local=False)
+    recorded = load_recipe(folder.recipe, ["imports=[]", *PAST], is_local=False) if overrides else recipe
     scores = _read_scores(folder.scores, todo="Push it again.")
     try:
         # the commit says what it is: whoever may write to the repository may have changed it on purpose

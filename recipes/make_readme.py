@@ -21,6 +21,9 @@ that can be wrong with it before any training step; a word such as `training.lea
 changes a value. Editors that speak YAML read `schema.json`, named in the first line of each recipe: they
 complete keys and mark mistakes.
 
+A checkpoint marked `--allow-pickle` has no safetensors at its revision: both `check` and `run` need that
+option, by which torch reads tensors, and nothing else, out of a pickle.
+
 A path that begins with `./` or `../` is relative to the recipe's own file; `training.output_dir` to where the
 command runs.
 
@@ -59,7 +62,9 @@ def _row(path: Path) -> list[str]:
     return [
         f"[{name}]({name})",
         recipe.task.name,
-        _short(recipe.model.checkpoint) + (f", {recipe.model.peft.method}" if recipe.model.peft else ""),
+        _short(recipe.model.checkpoint)
+        + (f", {recipe.model.peft.method}" if recipe.model.peft else "")
+        + (" (`--allow-pickle`)" if "--allow-pickle" in path.read_text(encoding="utf-8") else ""),
         _short(recipe.data.path),
         recipe.engine,
         _score(recipe),

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hf_finetune.errors import UserError
-from hf_finetune.optim import explain_missing_optimizer
+from hf_finetune.optim import explain_missing_optimizer, explain_wrong_schedule, list_unread
 
 __all__ = ["check_arguments", "require_arguments"]
 
@@ -134,6 +134,12 @@ def _check_combinations(args: TrainingArguments) -> list[str]:
         problems.append(f"optim = {optimizer!r} steps inside the backward pass; use another")
     elif missing := explain_missing_optimizer(args):
         problems.append(f"optim = {optimizer!r}: {missing}")
+    else:
+        problems += [
+            f"{name} is not read by optim = {optimizer!r}; leave it out" for name in list_unread(args)
+        ]
+    if wrong := explain_wrong_schedule(args):
+        problems.append(f"lr_scheduler_kwargs = {args.lr_scheduler_kwargs!r}: {wrong}")
     if args.fp16 and args.device.type == "cpu":
         problems.append("fp16: Accelerate leaves it out on a CPU without a word; use bf16")
     if args.auto_find_batch_size and args.world_size > 1:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from torch import nn
 
 from hf_finetune.errors import ModelError
 from hf_finetune.hub_access import find_cached_commit
-from hf_finetune.model.targets import find_targets, require_modules
+from hf_finetune.model.targets import find_targets, require_effect, require_modules
 from hf_finetune.recipe import ModelSpec, PeftSpec
 from hf_finetune.tasks.base import Task
 
@@ -115,6 +116,7 @@ def add_adapters(
     with _telling(spec.peft, where):
         config = config_class(task_type=task_type, **options)
         adapted: nn.Module = peft.get_peft_model(model, config, revision=revision)
+    require_effect(adapted, spec.peft.options, where=where)
     if spec.peft.merge and set(merge_adapters(adapted, where=where).state_dict()) != names:
         # peft 0.21 leaves the copies of ln_tuning under names that no loader reads
         raise ModelError(f"model.peft: {spec.peft.method} cannot be merged", where=where, todo=NO_MERGE)
@@ -179,14 +181,9 @@ def _telling(spec: PeftSpec, where: str) -> Iterator[None]:
         warnings.simplefilter("always")
         try:
             yield
-        except (
-            AssertionError,
-            AttributeError,
-            ImportError,
-            NotImplementedError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # forty methods, each with its own ways to refuse
             text = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(
                 f"model.peft: {spec.method}: {text}",

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import transformers
 from torch import nn
 
 from hf_finetune.errors import ModelError
 from hf_finetune.model.adapters import add_adapters
+from hf_finetune.model.changed_config import refuse_new_sizes, require_kept, trying_changes
 from hf_finetune.pretrained import load_config, reading_checkpoint
 from hf_finetune.recipe import Recipe
 from hf_finetune.tasks.base import Task
@@ -48,6 +50,18 @@ def build_model(
     config = load_config(recipe, trust_remote_code=trust_remote_code)
     other_outputs = labels.name_other_outputs(config)
     labels.configure(config)
+    require_kept(recipe, config)
+
+    def build_empty(changed: Recipe) -> nn.Module:
+        own = load_config(changed, trust_remote_code=trust_remote_code)
+        labels.configure(own)
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            empty: nn.Module = auto_class.from_config(own, trust_remote_code=trust_remote_code)
+        return empty
+
+    if spec.config:
+        with trying_changes(recipe, "no model can be built"):
+            build_empty(recipe)
     new_layers: list[str] = []
     if from_scratch or spec.from_scratch:
         model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
@@ -63,6 +77,11 @@ def build_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
+        other_shape = [name for name, *_ in info["mismatched_keys"]]
+        refuse_new_sizes(recipe, model, other_shape, list(info["missing_keys"]), build_empty)
+        if spec.config and info["unexpected_keys"]:
+            dropped = sorted(info["unexpected_keys"])
+            logger.info("left out: %d weights of the checkpoint, such as %s", len(dropped), dropped[0])
         missing = _name_new_layers(model, info, recipe)
         if spec.peft is not None:
             _refuse_loose(missing, model, where=recipe.where("model.peft"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,12 +13,13 @@ from transformers.pytorch_utils import Conv1D
 from hf_finetune.errors import ModelError
 from hf_finetune.recipe.wording import find_near
 
-__all__ = ["find_targets", "name_candidates", "require_modules"]
+__all__ = ["find_targets", "name_candidates", "require_effect", "require_modules"]
 
 ATTENTION = re.compile(
     r"(^|[._])(self_attn|self_attention|attention|attn|encoder_attn)([._]|$)", re.IGNORECASE
 )
 ALL_LINEAR = "all-linear"
+_PATTERNS = ("rank_pattern", "alpha_pattern")
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -84,6 +85,44 @@ def require_modules(model: nn.Module, wanted: Any, key: str, *, where: str) -> N
         where=where,
         todo=(f"Did you mean '{near}'? " if near else "") + f"Its linear layers: {candidates}",
     )
+
+
+def require_effect(adapted: Any, options: Mapping[str, Any], *, where: str) -> None:
+    """Check that what an option says of single layers is about a layer that has adapters.
+
+    PEFT passes over a pattern or a number that fits none.
+
+    Args:
+        adapted: With the adapters.
+        options: Of the method, as the recipe says them.
+        where: Their place.
+
+    Raises:
+        ModelError: Naming the first that fits none.
+    """
+    tuner = adapted.base_model
+    modules = list(getattr(tuner, "targeted_module_names", ()))
+    parameters = list(getattr(tuner, "targeted_parameter_names", ()))
+    layers = options.get("layers_to_transform")
+    wanted: list[tuple[str, Any, str, list[str]]] = [
+        *((key, p, rf"(.*\.)?({p})", modules) for key in _PATTERNS for p in options.get(key) or ()),
+        *(
+            ("layers_to_transform", number, rf"(.*\.)?{number}\..*", modules)
+            for number in ([layers] if isinstance(layers, int) else layers or ())
+        ),
+        *(
+            ("target_parameters", name, rf"(.*\.)?{re.escape(name)}", parameters)
+            for name in options.get("target_parameters") or ()
+        ),
+    ]
+    for key, value, pattern, names in wanted:
+        if not any(re.fullmatch(pattern, name) for name in names):  # PEFT has refused what is no pattern
+            known = ", ".join(names[:4]) or "none"
+            raise ModelError(
+                f"model.peft.{key}: {value!r} fits nothing that has adapters",
+                where=where,
+                todo=f"Have adapters: {known}" + (f" ... ({len(names)} in all)" if len(names) > 4 else ""),
+            )
 
 
 def name_candidates(model: nn.Module) -> list[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Recipes: YAML -> one frozen, checked value. No torch, no transformers, no network."""
 
 from hf_finetune.recipe.hub_spec import HubSpec
-from hf_finetune.recipe.load import load_recipe
+from hf_finetune.recipe.load import NO_SWEEP, load_recipe
 from hf_finetune.recipe.model_spec import ModelSpec, PeftSpec
 from hf_finetune.recipe.recipe import Recipe
 from hf_finetune.recipe.schema import json_schema
@@ -19,8 +19,10 @@ from hf_finetune.recipe.task_options import AudioClassificationOptions, SpeechRe
 from hf_finetune.recipe.tracking_spec import CometSpec, TrackingSpec
 from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.user_code import import_user_files
+from hf_finetune.recipe.without_effect import list_without_effect
 
 __all__ = [
+    "NO_SWEEP",
     "AudioClassificationOptions",
     "CometSpec",
     "DataSpec",
@@ -39,6 +41,7 @@ __all__ = [
     "TrackingSpec",
     "import_user_files",
     "json_schema",
+    "list_without_effect",
     "load_recipe",
     "own_defaults",
 ]

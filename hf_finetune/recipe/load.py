@@ -13,7 +13,14 @@ from hf_finetune.recipe.places import Finding, KeyPath, Node, Place, Problems, d
 from hf_finetune.recipe.recipe import Recipe
 from hf_finetune.recipe.sources import read_tree
 
-__all__ = ["load_recipe"]
+__all__ = ["NO_SWEEP", "load_recipe"]
+
+NO_SWEEP = (
+    "this version does not search",
+    "Remove it, and start a run for each value: hf-finetune run RECIPE training.learning_rate=1e-4 "
+    "training.output_dir=runs/first",
+)
+"""What is wrong with `sweep`, whatever it says, and what to do instead."""
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, is_local: bool = True) -> Recipe:
@@ -44,6 +51,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, is_local: bo
         problems.add(
             nodes["imports",].key_at, "a recipe from the Hub may not import code", todo, path=("imports",)
         )
+    if ("sweep",) in nodes and nodes["sweep",].value is not None:
+        problems.add(nodes["sweep",].key_at, *NO_SWEEP, path=("sweep",))
     recipe = _validate(tree, nodes, problems)
     problems.raise_if_any()
     assert recipe is not None

@@ -86,7 +86,7 @@ class Recipe(Spec):
     """Where the best model is pushed to."""
 
     sweep: SweepSpec | None = None
-    """A search for better settings."""
+    """A search for better settings; this version does not search yet, and refuses it."""
 
     expected: dict[str, Any] = Field(default_factory=dict)
     """What a run of this recipe was measured to give, for the reader and for the recipe table."""

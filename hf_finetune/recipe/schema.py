@@ -27,6 +27,10 @@ def json_schema() -> dict[str, Any]:
         },
         **schema["properties"],
     }
+    # refused by load_recipe: an editor must not offer it
+    schema["properties"]["sweep"] |= {"anyOf": [{"type": "null"}]}
+    for name in ("SweepSpec", "SpaceSpec"):
+        del schema["$defs"][name]
     schema["properties"]["training"] |= {
         "additionalProperties": False,
         "properties": {

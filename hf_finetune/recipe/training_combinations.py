@@ -116,6 +116,15 @@ def _schedule(get: _Get) -> Iterator[Finding]:
     if name in ("reduce_lr_on_plateau", "greedy") and get("eval_strategy") == "no":
         what = f"{name} follows the evaluations, and eval_strategy is no"
         yield Finding(("lr_scheduler_type",), what, "Write eval_strategy: epoch.")
+    takes_none = {
+        "constant": "Write lr_scheduler_type: constant_with_warmup.",
+        "greedy": "",
+        "reduce_lr_on_plateau": "",
+    }
+    is_by_steps = isinstance(options, dict) and options.keys() & {"step_size", "milestones"}
+    if name in takes_none and get("warmup_steps") and not is_by_steps:
+        what = f"{name} has no warm-up"
+        yield Finding(("warmup_steps",), what, takes_none[name] or "Remove warmup_steps.")
     if not isinstance(options, dict):  # JSON text, which TrainingArguments reads itself
         return
     if name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr"):

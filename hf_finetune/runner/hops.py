@@ -16,6 +16,7 @@ from hf_finetune.data import build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
 from hf_finetune.engines import ENGINES, Engine
 from hf_finetune.engines.arguments import check_arguments
+from hf_finetune.engines.evaluation import try_one_batch
 from hf_finetune.engines.ingredients import Guard, Ingredients
 from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, RunFolderError, UserError
@@ -24,10 +25,10 @@ from hf_finetune.formatting import count_classes
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
 from hf_finetune.metrics import build_metrics
-from hf_finetune.model import build_model, describe_share
+from hf_finetune.model import build_model, describe_share, trying_changes
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push_owned, push_while_training, require_push
-from hf_finetune.recipe import Recipe, import_user_files
+from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_without_effect
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
 from hf_finetune.run_folder import RunFolder, output_folder, own, write_json, write_text
@@ -128,9 +129,11 @@ def prepare(
     Raises:
         UserError: Names, data, model or arguments do not fit.
     """
-    if recipe.sweep is not None:
-        place = recipe.where("sweep")
-        logger.warning("%s: sweep: this version does not search: the recipe is trained once, as it is", place)
+    if recipe.sweep is not None:  # made in Python: a file with it is not even read
+        what, todo = NO_SWEEP
+        raise RecipeError(f"sweep: {what}", where=recipe.where("sweep"), todo=todo)
+    for key, why in list_without_effect(recipe):
+        logger.warning("%s: %s has no effect: %s", recipe.where(key), key, why)
     # 2 registries
     import_user_files(recipe)
     if trust_remote_code:
@@ -175,6 +178,9 @@ def prepare(
         guard=Guard(max_skips=recipe.guard.max_skips),
         stamp=build_stamp(resolved, args, splits.fingerprint),
     )
+    if recipe.model.config:
+        with trying_changes(recipe, "no batch passes through the model"):
+            try_one_batch(parts)
     return Prepared(
         recipe=resolved,
         task=task,

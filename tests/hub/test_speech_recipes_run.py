@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
-from published import save_keywords_shaped, save_small_wav2vec2
+from published import WITHOUT_SAFETENSORS, save_keywords_shaped, save_small_wav2vec2
 
 from hf_finetune.recipe import load_recipe
 
@@ -24,6 +25,20 @@ def test_the_recipes_say_what_they_expect_and_who_measured_it(name, run):
     assert done.returncode == 0, done.stderr
 
 
+def words_of(recipe) -> list[str]:
+    """Return the words of the recipe's own `run` line, with its path made absolute."""
+    lines = recipe.source.read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("#   run ")]
+    words = shlex.split(line.partition("hf-finetune ")[2])
+    return [str(recipe.source) if word.endswith(".yaml") else word for word in words]
+
+
+@pytest.mark.parametrize("name", ["deit_cifar", "vit_beans", *OF_THE_HUB])
+def test_a_run_line_allows_a_pickle_where_the_hub_has_nothing_else(name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    assert ("--allow-pickle" in words_of(recipe)) == (recipe.model.checkpoint in WITHOUT_SAFETENSORS)
+
+
 def test_keyword_spotting_runs_unchanged_over_real_http(hub, run, tmp_path):
     recipe = load_recipe(RECIPES / "wav2vec2_keyword.yaml")
     model, data = recipe.model, recipe.data
@@ -32,7 +47,7 @@ def test_keyword_spotting_runs_unchanged_over_real_http(hub, run, tmp_path):
     )
     published = hub.add_folder("dataset", data.path, save_keywords_shaped(tmp_path / "ks"))
     published.branches[data.revision] = published.branches["main"]
-    done = run("run", str(recipe.source))
+    done = run(*words_of(recipe))
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "wav2vec2_keyword"
     scores = json.loads((folder / "scores.json").read_text())

@@ -76,6 +76,9 @@ def test_changed_steps_and_length_are_applied(engine: str, tmp_path: Path) -> No
     _, state = train(EVERY, engine, tmp_path, tmp_path / "checkpoint-34", eval_steps=4, num_train_epochs=3)
     evaluated = [entry["step"] for entry in state.log_history if "eval_loss" in entry]
     assert evaluated == [5, 10, 15, 20, 25, 30, 34, 36, 40, 44, 48, 51]
+    rates = {entry["step"]: entry["learning_rate"] for entry in state.log_history if "learning_rate" in entry}
+    for step in range(35, 52):  # the first one too, which the old schedule had 0 for
+        assert rates[step] == pytest.approx(5e-3 * (1 - (step - 1) / 51))
 
 
 @pytest.mark.parametrize("engine", BOTH)

@@ -49,6 +49,12 @@ def complaint(capsys):
         ("model.checkpoint=./nothing", "/nothing. Check the path."),
         ("model.checkpoint=recipes/smoke/tiny-wav2vec2", "has no image processor: "),
         ("model.freeze=[encoder]", "model.freeze: 'encoder' matches no parameter. Parameters start with: "),
+        ("model.config.image_size=64", "image_size: 1 of the weights of "),
+        ("model.config.num_hidden_layers=5", "num_hidden_layers: 16 of the weights of "),
+        ("model.config={hidden_dropout_prob: 0.2, patch_size: 2}", "model.config.patch_size: 2 of the weig"),
+        ("model.config.hidden_act=no", "with these changes no model can be built: KeyError: 'no'. Take back"),
+        ("model.config.hidden_dropout_prob=high", "model.config.hidden_dropout_prob: got 'high': Valid"),
+        ("model.config.num_labels=3", "model.config.num_labels: got 3, and it follows from the data: 10."),
         ("training.metric_for_best_model=f2", "no metric of the recipe gives a number 'f2'. Known: loss, "),
         (
             "training.per_device_train_batch_size=99",
@@ -67,6 +73,12 @@ def test_a_wrong_override(complaint, override, what):
     said = complaint("check", RECIPE, override)
     assert f"error: <override> {override}: " in said
     assert what in said
+
+
+def test_a_size_that_the_processor_does_not_make(complaint):
+    said = complaint("check", RECIPE, "model.from_scratch=true", "model.config.image_size=64")
+    assert "model.config: with these changes no batch passes through the model: ValueError: Input " in said
+    assert said.endswith("Take back what does not fit: image_size.\n")
 
 
 def test_a_file_that_the_arguments_name(complaint):
@@ -104,10 +116,10 @@ def test_a_folder_in_use(complaint, capsys, tmp_path):
     assert f"folder   {tmp_path}: a run is in it: add --resume or --overwrite" in capsys.readouterr().out
 
 
-def test_a_search_that_nothing_makes_is_not_passed_over(caplog):
-    with caplog.at_level("INFO", "hf_finetune"):
-        assert cli._run_and_explain(["check", RECIPE, "sweep={space: {training.seed: [1, 2]}}"]) == 0
-    assert any("sweep: this version does not search" in message for message in caplog.messages)
+@pytest.mark.parametrize("words", [["run"], ["check"], ["check", "--schema-only"]])
+def test_a_search_that_nothing_makes_is_refused(complaint, words):
+    said = complaint(*words, RECIPE, "sweep={space: {training.seed: [1, 2]}}")
+    assert "sweep: this version does not search. Remove it, and start a run for each value: hf-fin" in said
 
 
 @pytest.fixture

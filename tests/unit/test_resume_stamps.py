@@ -1,4 +1,5 @@
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,93 @@ def test_no_difference_is_ignored():
     for key in STAMP["recipe"]["training"]:
         stamp = changed(**{f"recipe__training__{key}": "other" if key not in BATCH else 4})
         assert len(compare_stamps(STAMP, stamp)) == 1, key
+
+
+def stamp_of(*overrides):
+    recipe = load_recipe(SMOKE / "image-classification.yaml", list(overrides))
+    training = {"learning_rate": 1e-3, **recipe.training}  # as filled with defaults
+    args = TrainingArguments(**{key: value for key, value in training.items() if "metric" not in key})
+    return build_stamp(recipe.model_copy(update={"training": training}), args, "abc")
+
+
+def without(stamp, dotted):
+    less = json.loads(json.dumps(stamp))
+    *path, last = dotted.split(".")
+    section = less["recipe"]
+    for key in path:
+        section = section[key]
+    del section[last]
+    return less
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "training.use_liger_kernel",
+        "training.optim",
+        "training.accelerator_config.even_batches",
+        "data.bad_rows",
+        "guard",
+    ],
+)
+def test_a_key_that_only_one_version_knows_is_no_change_at_its_default(key):
+    stamp = stamp_of()
+    assert compare_stamps(without(stamp, key), stamp) == []  # a later version brought it
+    assert compare_stamps(stamp, without(stamp, key)) == []  # a later version dropped it
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("training.neftune_noise_alpha=5", "training.neftune_noise_alpha"),
+        ("training.accelerator_config={non_blocking: true}", "training.accelerator_config.non_blocking"),
+        ("data.bad_rows=drop", "data.bad_rows"),
+    ],
+)
+def test_a_key_that_only_one_version_knows_is_refused_where_it_was_set(override, key):
+    stamp = stamp_of(override)
+    for old, new in ((without(stamp, key), stamp), (stamp, without(stamp, key))):
+        old = old | {"fingerprint": "other"}  # so that nothing of data is taken as the same
+        assert [change.key for change in compare_stamps(old, new) if not change.is_applied] == [
+            "fingerprint",
+            key,
+        ]
+
+
+def test_a_dropped_argument_that_was_set_names_the_way_on():
+    stamp = stamp_of("training.neftune_noise_alpha=5")
+    with pytest.raises(
+        CheckpointError, match="neftune_noise_alpha: 5 -> None, refused: this version knows no"
+    ):
+        require_same_run(stamp, without(stamp, "training.neftune_noise_alpha"), where="c")
+
+
+def test_what_a_stamp_of_before_does_not_say_is_refused_unless_it_was_off():
+    stamp = stamp_of()
+    before = {key: value for key, value in stamp.items() if key != "not_default"}
+    assert compare_stamps(before, stamp) == []
+    assert compare_stamps(before, without(stamp, "training.use_liger_kernel")) == []
+    (change,) = compare_stamps(before, without(stamp, "training.max_grad_norm"))
+    assert change.is_applied
+    (change,) = compare_stamps(before, without(stamp, "training.optim"))
+    assert not change.is_applied
+
+
+def test_another_default_of_another_version_is_said():
+    old, new = stamp_of(), stamp_of()
+    old["recipe"]["training"]["adam_beta2"] = 0.95
+    new["recipe"]["training"]["average_tokens_across_devices"] = False
+    applied, refused = compare_stamps(old, new)
+    assert str(applied).startswith(
+        "training.adam_beta2: 0.95 -> 0.999, applied: from here on; neither recipe says"
+    )
+    assert str(refused).endswith("write the old value to keep it")
+
+
+def test_a_section_that_is_switched_on_is_no_unknown_key():
+    for change in ("early_stopping={}", "tracking.comet={}", "model.config={a: 1}"):
+        assert compare_stamps(stamp_of(), stamp_of(change)), change
+        assert compare_stamps(stamp_of(change), stamp_of()), change
 
 
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")

@@ -99,12 +99,29 @@ def test_every_optimizer_is_in_a_cell_or_refused_with_a_reason(optimizer: str) -
         ({"fp16": True}, "on a CPU"),
         ({"optim": "lomo"}, "inside the backward pass"),
         ({"save_strategy": "best", "eval_strategy": "epoch"}, "metric_for_best_model is missing"),
+        ({"optim_args": "momentum=0.9"}, "optim_args: momentum is not read by optim = 'adamw_torch_fused'"),
+        ({"optim": "sgd", "optim_args": "momentum=0.9,x=b"}, "optim_args: x is not read by optim = 'sgd'"),
+        ({"optim": "sgd", "adam_beta2": 0.95}, "adam_beta2 is not read by optim = 'sgd'"),
+        ({"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycle": 1}}, "argument 'num_cycle'"),
+        ({"lr_scheduler_type": "constant", "lr_scheduler_kwargs": {"gama": 1}}, "none but step_size, mile"),
     ],
 )
 def test_both_engines_refuse(given: dict[str, Any], part: str) -> None:
     for engine in ENGINES:
         problems = arguments.check_arguments(TrainingArguments(**QUIET, **given), engine)
         assert any(part in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optim": "sgd", "optim_args": "momentum=0.9, nesterov=true"},
+        {"optim": "rmsprop", "optim_args": "alpha=0.9,centered=True"},
+        {"adam_beta2": 0.95, "adam_epsilon": 1e-6},
+    ],
+)
+def test_what_the_optimizer_reads_is_taken(given: dict[str, Any]) -> None:
+    assert arguments.check_arguments(TrainingArguments(**QUIET, **given), "trainer") == []
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,30 @@ def test_targets_are_found_and_said_or_named_in_the_message(tmp_path, caplog):
     assert set(bert_model.active_peft_config.target_modules) == {"query", "value"}, "PEFT's own table"
 
 
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"rank_pattern": {"q_proj": 4, "nope": 4}}, "rank_pattern: 'nope' fits nothing that has adapters"),
+        ({"alpha_pattern": {".*[02].*": 4, "fc1": 4}}, "alpha_pattern: 'fc1' fits nothing"),
+        ({"layers_to_transform": [0, 9]}, "layers_to_transform: 9 fits nothing that has adapters"),
+        ({"layers_to_transform": [9]}, "lora: No modules were targeted"),
+        ({"target_parameters": ["q_proj.weigth"]}, "target_parameters: 'q_proj.weigth' fits nothing"),
+        ({"rank_pattern": {"(": 4}}, "lora: missing .*, unterminated subpattern"),
+    ],
+)
+def test_an_option_that_is_about_no_layer_is_named(options, key, tmp_path):
+    with pytest.raises(ModelError, match=key):
+        build(write_base(tmp_path, deit), method="lora", **options)
+
+
+def test_options_about_single_layers_that_fit_are_taken(tmp_path):
+    options = {"layers_to_transform": [1], "rank_pattern": {"q_proj": 2}, "alpha_pattern": {".*v_proj": 4}}
+    _, _, model = build(write_base(tmp_path, deit), method="lora", r=3, **options)
+    ranks = {name: p.shape[0] for name, p in model.named_parameters() if "lora_A" in name}
+    assert sorted(ranks.values()) == [2, 3, 3, 3]
+    assert all(".1." in name for name in ranks)
+
+
 def test_what_a_method_cannot_do_is_said(tmp_path):
     base = write_base(tmp_path, deit)
     with pytest.raises(ModelError, match=r"adaption_prompt keeps no whole layers, and classifier is new"):

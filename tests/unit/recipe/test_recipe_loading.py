@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from hf_finetune.errors import RecipeError
-from hf_finetune.recipe import CometSpec, NamedSpec, Recipe, TaskSpec, load_recipe
+from hf_finetune.recipe import CometSpec, NamedSpec, Recipe, SweepSpec, TaskSpec, load_recipe
 
 BASE = """\
 task: image-classification
@@ -88,7 +88,6 @@ def test_a_smallest_recipe_has_all_defaults() -> None:
         "baseline: from-scratch",
         "tracking: {comet: {project: dl, mode: offline, tags: [a, b], collect: [git]}}",
         "hub: {repo_id: me/model, private: false, strategy: every_save, branch: next, tags: [a]}",
-        "sweep: {space: {training.learning_rate: {low: 1e-5, high: 1e-3, log: true}, loss.name: [a, b]}}",
         "expected: {eval_accuracy: 0.98, date: 2026-11-23, classes: {0: cat}}",
         "training:\n  learning_rate: !!float 1\n",
     ],
@@ -99,9 +98,9 @@ def test_what_is_right_is_taken(lines: str) -> None:
 
 
 def test_whole_numbers_of_a_search_space_stay_whole() -> None:
-    recipe = load(BASE + "sweep: {space: {training.seed: {low: 1, high: 9}}}\n")
-    assert recipe.sweep is not None
-    space = recipe.sweep.space["training.seed"]
+    space = SweepSpec.model_validate({"space": {"training.seed": {"low": 1, "high": 9}}}).space[
+        "training.seed"
+    ]
     assert type(space.low) is int
     assert type(space.high) is int
 
@@ -192,10 +191,9 @@ def test_overrides_make_what_is_not_there_and_replace_what_is(base: Path) -> Non
 
 
 def test_overrides_know_keys_with_dots() -> None:
-    text = BASE + "sweep: {space: {training.learning_rate: {low: 1e-5, high: 1e-3}}}\n"
-    recipe = load(text, "sweep.space.training.learning_rate.low=1e-6")
-    assert recipe.sweep is not None
-    assert recipe.sweep.space["training.learning_rate"].low == 1e-6
+    text = BASE + "expected: {space: {training.learning_rate: {low: 1e-5, high: 1e-3}}}\n"
+    recipe = load(text, "expected.space.training.learning_rate.low=1e-6")
+    assert recipe.expected["space"]["training.learning_rate"]["low"] == 1e-6
 
 
 def test_overrides_need_no_quotes_for_slices_and_lists(base: Path) -> None:

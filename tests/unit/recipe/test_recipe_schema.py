@@ -51,7 +51,7 @@ def test_every_key_of_a_recipe_is_explained() -> None:
         {"data": {"path": "csv", "data_files": {"train": ["a.csv"]}, "augment": ["flip"]}},
         {"training": {"learning_rate": 1, "warmup_steps": 0.1, "eval_strategy": "no", "optim": "sgd"}},
         {"training": {"report_to": ["wandb"], "save_total_limit": None, "lr_scheduler_kwargs": {"a": 1}}},
-        {"sweep": {"space": {"training.learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}}},
+        {"sweep": None},
         {"expected": {"eval_accuracy": 0.98}},
     ],
 )
@@ -78,6 +78,7 @@ def test_right_recipes_are_valid(change: dict[str, Any]) -> None:
         {"training": {"bf16": "yes"}},
         {"training": {"report_to": ["wand"]}},
         {"training": {"hub_token": "x"}},
+        {"sweep": {"space": {"training.learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}}}},
     ],
 )
 def test_wrong_recipes_are_not(change: dict[str, Any]) -> None:
