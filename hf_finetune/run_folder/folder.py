@@ -206,7 +206,10 @@ class RunFolder:
             sync(self.path)
         for path in written:
             remove(mark / path.name)
-            path.rename(mark / path.name)
+            try:
+                path.rename(mark / path.name)
+            except OSError:  # some layered file systems move no folders
+                remove(path)
         if mark.is_dir():
             sync(mark)
             sync(self.path)

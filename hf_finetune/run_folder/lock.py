@@ -106,13 +106,14 @@ class RunLock:
         Raises:
             RunFolderError: Another process has it.
         """
+        if fcntl is None:
+            return
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             return
         try:
-            if fcntl is not None:
-                self._lock(descriptor, fcntl.LOCK_SH)
+            self._lock(descriptor, fcntl.LOCK_SH)
         except OSError:
             return  # `take` will say it
         finally:
