@@ -229,6 +229,15 @@ class RunFolder:
             words.append(f"training.output_dir={self.path}")
         return shlex.join(words)
 
+    def say_anew(self) -> str:
+        """Return what gets a damaged best model back."""
+        how = (
+            "from its checkpoint"
+            if self._list_checkpoints()
+            else "by training again, for no checkpoint is left"
+        )
+        return f"Write it anew {how}: {self.say_resume()}"
+
     def _list_written(self) -> list[Path]:
         """Return what there is of all that a run writes."""
         names = [self.best, self.baseline, self.tracking, self.path / "predictions"]
