@@ -85,6 +85,7 @@ class RunLock:
                 os.close(descriptor)
                 if error.errno not in UNSUPPORTED:
                     raise
+                self.path.unlink(missing_ok=True)
                 self._warn(str(error.strerror))
                 return
             except RunFolderError:
