@@ -122,7 +122,7 @@ def _require_scored(folder: RunFolder, record: RunRecord) -> None:
         raise RunFolderError(
             "scores.json is damaged", where=str(folder.path), todo=f"Score it again: {folder.say_resume()}"
         )
-    check_best(folder.best, record.scores, todo=f"Write it anew from its checkpoint: {folder.say_resume()}")
+    check_best(folder.best, record.scores, todo=folder.say_anew())
     if mismatch := describe_mismatch(folder.best, record.scores):
         raise RunFolderError(mismatch, where=str(folder.path), todo=f"Score it first: {folder.say_resume()}")
 

@@ -116,7 +116,7 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
     folder = RunFolder(path)
     is_run = folder.best.is_dir() or not _has_model(path)
     best = folder.best if is_run else path
-    anew = f"Write it anew: {folder.say_resume()}" if is_run else "Download it again."
+    anew = folder.say_anew() if is_run else "Download it again."
     if folder.recipe.is_file() and folder.scores.is_file() and (_has_model(best) or is_sealed(best)):
         scores = _read_scores(folder.scores, todo=anew)
         check_best(best, scores, todo=anew, is_alone=is_run)

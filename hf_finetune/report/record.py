@@ -134,7 +134,7 @@ def _check_best(folder: RunFolder, scores: Mapping[str, Any]) -> tuple[str, ...]
     if not scores or not folder.best.is_dir():
         return ()
     try:
-        check_best(folder.best, scores, todo=f"Write it anew from its checkpoint: {folder.say_resume()}")
+        check_best(folder.best, scores, todo=folder.say_anew())
     except RunFolderError as error:
         logger.warning(error)
         return (f"The best model is damaged: {error.what}.",)

@@ -81,16 +81,18 @@ def describe_mismatch(best: Path, scores: Mapping[str, Any]) -> str | None:
 
     A run that goes on after its end and is killed between the two leaves the old scores beside the new model.
     """
-    named = _find_manifest(scores)
-    if named is None or not is_sealed(best):
+    if not is_sealed(best):
         return None
-    sealed, told = read_manifest(best), scores["best"]
-    if file_facts(best / MANIFEST)["sha256"] != named:
-        return (
-            f"scores.json is not of the model in {best.name}/: it was measured at update "
-            f"{told.get('step')}, and the model is of update {sealed.get('step')}"
-        )
-    for key in ("metric", "value", "step"):
+    named, sealed = _find_manifest(scores), read_manifest(best)
+    told = scores["best"] if isinstance(scores.get("best"), Mapping) else {}
+    # scores of an earlier version name no manifest
+    is_other = named is not None and file_facts(best / MANIFEST)["sha256"] != named
+    steps = told.get("step"), sealed.get("step")
+    if is_other or steps[0] != steps[1]:
+        why = f"it was measured at update {steps[0]}, and the model is of update {steps[1]}"
+        why = why if steps[0] != steps[1] else "the model has been written again since"
+        return f"scores.json is not of the model in {best.name}/: {why}"
+    for key in ("metric", "value"):
         if key in sealed and sealed[key] != told.get(key):
             return (
                 f"scores.json was changed: its best {key} is {told.get(key)}, "

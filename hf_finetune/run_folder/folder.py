@@ -206,7 +206,10 @@ class RunFolder:
             sync(self.path)
         for path in written:
             remove(mark / path.name)
-            path.rename(mark / path.name)
+            try:
+                path.rename(mark / path.name)
+            except OSError:  # some layered file systems move no folders
+                remove(path)
         if mark.is_dir():
             sync(mark)
             sync(self.path)
@@ -225,6 +228,15 @@ class RunFolder:
         if said is None or Path(said[1]).resolve() != self.path.resolve():
             words.append(f"training.output_dir={self.path}")
         return shlex.join(words)
+
+    def say_anew(self) -> str:
+        """Return what gets a damaged best model back."""
+        how = (
+            "from its checkpoint"
+            if self._list_checkpoints()
+            else "by training again, for no checkpoint is left"
+        )
+        return f"Write it anew {how}: {self.say_resume()}"
 
     def _list_written(self) -> list[Path]:
         """Return what there is of all that a run writes."""

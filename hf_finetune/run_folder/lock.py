@@ -85,6 +85,7 @@ class RunLock:
                 os.close(descriptor)
                 if error.errno not in UNSUPPORTED:
                     raise
+                self.path.unlink(missing_ok=True)
                 self._warn(str(error.strerror))
                 return
             except RunFolderError:
@@ -106,13 +107,14 @@ class RunLock:
         Raises:
             RunFolderError: Another process has it.
         """
+        if fcntl is None:
+            return
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             return
         try:
-            if fcntl is not None:
-                self._lock(descriptor, fcntl.LOCK_SH)
+            self._lock(descriptor, fcntl.LOCK_SH)
         except OSError:
             return  # `take` will say it
         finally:

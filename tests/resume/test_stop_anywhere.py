@@ -73,6 +73,9 @@ def stop_and_go_on(
         pytest.param(EVERY, "step_begin", 9, id="where-evaluation-is-due"),
         pytest.param(EVERY, "step_begin", 16, id="at-the-end-of-an-epoch"),
         pytest.param(EVERY, "prediction_step", 10, id="during-evaluation"),
+        pytest.param(
+            EPOCHS, "prediction_step", 16, id="during-evaluation-after-an-epoch", marks=pytest.mark.slow
+        ),
         pytest.param(EVERY, "step_begin", 33, id="in-the-last-update"),
         pytest.param(SPEECH, "substep_end", 4, id="within-a-window"),
         pytest.param(SOUNDS, "substep_end", 3, id="within-a-window-of-sounds"),

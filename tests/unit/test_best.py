@@ -111,6 +111,7 @@ def test_scores_of_another_model_are_noticed(best: Any) -> None:
         "scores.json is not of the model in best/: it was measured at update 8, and the model is of update 24"
     )
     check_best(folder, scores, todo=TODO)
+    assert "and the model is of update 24" in str(describe_mismatch(folder, {"best": ABOUT})), "scores of old"
 
 
 def test_a_score_that_was_changed_is_noticed(best: Any) -> None:

@@ -236,6 +236,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog, num
     monkeypatch.setattr(lock.fcntl, "flock", fail)
     with hold(tmp_path, todo=TODO) as refusal:
         assert refusal is None
+    assert names_in(tmp_path) == []
     assert f"cannot lock their folder on this file system ({os.strerror(number)})" in caplog.text
 
 
