@@ -157,7 +157,8 @@ def find_files(pattern: str, base: Path, *, where: str) -> tuple[Listing, list[s
         raise DataError(f"there is no folder {start}", where=where, todo="Check the path.")
     parts = rest.split("/")
     listing = list_files(start, where=where, depth=None if "**" in rest else len(parts))
-    names = [name for name in listing.files if re.match(glob_translate(rest), name)]
+    fits = re.compile(glob_translate(rest)).match
+    names = [name for name in listing.files if fits(name)]
     if not names:
         raise DataError(
             f"no file is named by {pattern}; there are {len(listing.files):,} in {start}",

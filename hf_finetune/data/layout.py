@@ -77,7 +77,7 @@ def unwrap(rests: Mapping[str, str], *, stop_at_splits: bool = False) -> tuple[s
         wrapper, shorter = f"{wrapper}{top}/", inner
 
 
-def divide(names: Iterable[str], *, what: str, where: str | None = None) -> Layout:
+def divide(names: Iterable[str], *, what: str, where: str, takes_options: bool = True) -> Layout:
     """Find out which folders are splits.
 
     They are where all folders at the top are named as splits (train, val, test ...); or all folders in the
@@ -88,6 +88,7 @@ def divide(names: Iterable[str], *, what: str, where: str | None = None) -> Layo
         names: The files that are used, relative to the folder of the data set.
         what: The folder, for messages.
         where: Its place in the recipe.
+        takes_options: Whether there is a recipe in which files can be named.
 
     Raises:
         DataError: Some folders are named as splits and hold folders, others are not.
@@ -111,7 +112,9 @@ def divide(names: Iterable[str], *, what: str, where: str | None = None) -> Layo
             f"Beside it lie {list_some(others)}",
             where=where,
             todo=f"For a split, name its files: data: {{data_files: {{{example}}}}}; "
-            f"for a class, name them all: data: {{data_files: '{wrapper}**'}}.",
+            f"for a class, name them all: data: {{data_files: '{wrapper}**'}}."
+            if takes_options
+            else "Name the folder of the split itself.",
         )
     notes = (
         [f"{what}: {', '.join(named)} {'is a class' if len(named) == 1 else 'are classes'}, as all folders"]

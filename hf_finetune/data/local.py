@@ -18,7 +18,7 @@ from hf_finetune.data.files import count_suffixes, find_files, list_files, tell_
 from hf_finetune.data.folders import Item, MediaFolder, load_files, read_classes, read_metadata
 from hf_finetune.data.kinds import ARCHIVES, MEDIUM_OF, METADATA, find_kind, is_archive, is_table
 from hf_finetune.data.layout import divide
-from hf_finetune.data.tables import check_csv, choose_separator, divide_tables
+from hf_finetune.data.tables import check_csv, check_json, choose_separator, divide_tables
 from hf_finetune.errors import DataError
 from hf_finetune.formatting import list_some
 from hf_finetune.tasks import TASKS
@@ -80,7 +80,7 @@ class LocalFiles:
         kind, used = self._find_kind(listing.files, builder, what, is_named=False)
         left_out: list[str] = []
         if kind in MEDIUM_OF:
-            layout = divide(used, what=what, where=self.where)
+            layout = divide(used, what=what, where=self.where, takes_options=self.is_labelled)
             splits = layout.splits
             if len(splits) == 1 and self._have_metadata(layout.stray):
                 next(iter(splits.values())).update((name, name) for name in layout.stray)
@@ -89,7 +89,7 @@ class LocalFiles:
             for note in layout.notes:
                 logger.info(note)
         else:
-            divided = divide_tables(used, what=what, where=self.where)
+            divided = divide_tables(used, what=what, where=self.where, takes_options=self.is_labelled)
             splits = {split: dict(zip(names, names, strict=True)) for split, names in divided.items()}
         items = {
             split: [
@@ -271,7 +271,10 @@ class LocalFiles:
             self._check_csv(paths, options, roles, takes_options=self.is_labelled)
         for path in paths if builder == "webdataset" else ():
             check_tar(Path(path), where=self.where)
-        return load_files(builder, splits, options)
+        loaded = load_files(builder, splits, options)
+        if builder == "json" and "field" not in options:
+            check_json(loaded, where=self.where)
+        return loaded
 
     def _check_csv(
         self, paths: Sequence[str], options: Mapping[str, Any], roles: Sequence[str], *, takes_options: bool

@@ -18,7 +18,7 @@ from hf_finetune.data.layout import find_split, order_splits
 from hf_finetune.errors import DataError
 from hf_finetune.formatting import list_some
 
-__all__ = ["check_csv", "choose_separator", "divide_tables"]
+__all__ = ["check_csv", "check_json", "choose_separator", "divide_tables"]
 
 SHARD = re.compile(r"(?:.*/)?data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
 """How `push_to_hub` and `datasets` name the files of a split."""
@@ -43,13 +43,16 @@ NUM_LINES = 1000
 """Lines at the beginning of a csv that are looked at."""
 
 
-def divide_tables(names: Sequence[str], *, what: str, where: str) -> dict[str, list[str]]:
+def divide_tables(
+    names: Sequence[str], *, what: str, where: str, takes_options: bool
+) -> dict[str, list[str]]:
     """Find out which tables of a folder are which split: by the folders they are in, or their own names.
 
     Args:
         names: The tables, relative to the folder.
         what: The folder, for messages.
         where: Its place in the recipe.
+        takes_options: Whether there is a recipe in which files can be named.
 
     Raises:
         DataError: Some have the name of a split and others have none: `datasets` would leave those out.
@@ -72,7 +75,9 @@ def divide_tables(names: Sequence[str], *, what: str, where: str) -> dict[str, l
             f"{what}: some files have the name of a split ({list_some(named, 3)}), "
             f"others have none ({list_some(others, 3)})",
             where=where,
-            todo=f"Name the files of each split: data: {{data_files: {{{listed}}}}}.",
+            todo=f"Name the files of each split: data: {{data_files: {{{listed}}}}}."
+            if takes_options
+            else "Name one of the files.",
         )
     return {split: found[split] for split in order_splits(found)} if found else {"train": others}
 
@@ -148,6 +153,22 @@ def check_csv(
                 where=path,
                 todo=todo,
             )
+
+
+def check_json(loaded: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a file that is one row because all rows are in a list of it.
+
+    Raises:
+        DataError: Names the list.
+    """
+    for split, rows in loaded.items():
+        for column, feature in rows.features.items():
+            if len(rows) == 1 and isinstance(getattr(feature, "feature", None), dict):
+                raise DataError(
+                    f"the split {split!r} is a single row: its column {column!r} is a list of rows",
+                    where=where,
+                    todo=f"Say so: data: {{options: {{field: {column}}}}}.",
+                )
 
 
 def _read(path: str, sep: str, options: Mapping[str, Any]) -> Iterator[list[str]]:

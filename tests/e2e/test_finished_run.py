@@ -133,9 +133,10 @@ def test_a_run_is_not_replaced_unless_asked(hf_finetune, recipe, run_folder):
     assert done.code == 2
     assert all(word in done.err for word in ("another run is in this folder", "--resume", "--overwrite"))
     assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")} == before
-    assert (
-        hf_finetune("run", recipe, "training.max_steps=2", "training.eval_steps=2", "--overwrite").code == 0
-    )
+    done = hf_finetune("run", recipe, "training.max_steps=2", "training.eval_steps=2", "--overwrite")
+    assert done.code == 0
+    assert "labels: 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in done.err
+    assert "digits: 350 files, all used\n" in done.err
     assert [path.name for path in list_checkpoints(run_folder)] == ["checkpoint-2"]
     assert (run_folder / "notes.txt").read_text() == "mine"
 

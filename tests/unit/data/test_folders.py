@@ -286,6 +286,19 @@ def test_brackets_in_names_are_no_patterns(put, read):
     assert [label for _, label in rows(read("imagefolder", data_files=files), root)["train"]] == ["a", "b"]
 
 
+def test_options_of_the_builder(put, read):
+    root = put(*several("cat"), *several("dog"))
+    assert rows(read(root, options={"drop_metadata": True, "keep_in_memory": True}), root) == rows(
+        read(root), root
+    )
+    assert read(root, options={"drop_labels": True})["train"].column_names == ["image"]
+    put("cat/deep/0.png")
+    with pytest.raises(
+        DataError, match=r"data\.options\.keep_in_memory goes to imagefolder .* at other depths"
+    ):
+        read(root, options={"keep_in_memory": True})
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

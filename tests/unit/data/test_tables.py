@@ -1,5 +1,7 @@
 """Tables as people write them: no row is lost for the lack of a header, and none for the wrong separator."""
 
+import json
+
 import datasets
 import pytest
 from PIL import Image
@@ -102,6 +104,17 @@ def test_rows_in_a_cell(write, read):
 def test_more_cells_than_columns(write, read):
     with pytest.raises(DataError, match=r"its rows have 3 cells, and its first line names 2 columns\. Name"):
         read(write("image,label\n" + "\n".join(f"{row},x" for row in ROWS)))
+
+
+def test_json_with_all_rows_in_a_list_of_it(write, read):
+    rows = [{"image": f"img/{i}.png", "label": "ab"[i % 2]} for i in range(6)]
+    path = write(json.dumps({"version": 1, "data": rows}), "table.json")
+    with pytest.raises(
+        DataError, match=r"a single row: its column 'data' is a list of rows\. Say so: data: \{opt"
+    ):
+        read(path)
+    assert len(read(path, options={"field": "data"})["train"]) == 6
+    assert len(read(write(json.dumps(rows), "list.json"))["train"]) == 6
 
 
 def test_encodings(write, read):
