@@ -152,13 +152,14 @@ def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choi
         usual = given if given in loaded else usual
     if usual is not None:
         return _Choice(name=name, expression=usual, note=f"{name}: the data set's split {usual!r}")
-    if given is None and name == "eval":
+    if given is None and name == "eval" and _names(splits.train) <= loaded.keys():
         note = f"eval: the rows of {splits.train} that were held out in training"
         return _Choice(name=name, expression=splits.train, note=note, is_held_out=True)
     if asked.is_other and len(loaded) == 1:
         (only,) = loaded
         return _Choice(name=name, expression=only, note=f"{name}: the data set's only split, {only!r}")
-    raise _ask(loaded, recipe, name, f"the run has no split {name!r}")
+    why = f"the run has no split {name!r}" if given is None else f"the run took {given!r} of its own data"
+    raise _ask(loaded, recipe, name, why)
 
 
 def _require_same_division(recipe: Recipe, asked: Asked, num_rows: int) -> None:
@@ -168,8 +169,9 @@ def _require_same_division(recipe: Recipe, asked: Asked, num_rows: int) -> None:
         what = "training.seed and data.holdout decided which rows were held out of training"
         raise DataError(what, where=recipe.where("data.holdout"), todo=todo)
     if num_rows != asked.num_divided and (asked.is_other or asked.num_divided is not None):
-        before = "another number" if asked.num_divided is None else f"{asked.num_divided} rows"
-        what = f"rows were held out of {before}, and {recipe.data.splits.train} has {num_rows}"
+        what = f"rows were held out of {asked.num_divided} in training, and here are {num_rows}"
+        if asked.num_divided is None:
+            what = "it is not known that rows of this data set were held out in training"
         raise DataError(what, where=recipe.where("data.splits"), todo=todo)
 
 

@@ -63,6 +63,7 @@ def test_a_csv_names_the_files_of_its_splits_and_only_those_are_read(
 
 def test_the_only_split_of_other_data_is_meant_and_the_training_rows_are_not(score, labelled):
     splits = {"train": labelled(["cat", "owl"])}
+    assert labels_of(score({"test": labelled(["owl"])}, "eval", is_other=True)) == [2]
     assert labels_of(score(splits, is_other=True)) == [1, 2]
     with pytest.raises(
         DataError, match=r"which rows are to be scored\? the run has no split 'test'.*'train' \(2 rows"
