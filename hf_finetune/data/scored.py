@@ -64,11 +64,11 @@ class ScoredSplit:
     dropped: Mapping[str, list[tuple[int, str]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def strangers(self, start: int, stop: int) -> np.ndarray | None:
+    def unknown_labels(self, start: int, stop: int) -> np.ndarray | None:
         """Return which classes some rows have that the model has not: 0 or 1, [B, U]; None for no row."""
-        if self.matched.strangers is None:
+        if self.matched.unknown_labels is None:
             return None
-        return np.asarray(self.matched.strangers.take(self.rows.raw.rows[start:stop]), np.int64)
+        return np.asarray(self.matched.unknown_labels.take(self.rows.raw.rows[start:stop]), np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,7 @@ def evaluate(
         model=model,
         train_dataset=None,
         eval_dataset=found.rows,
-        metrics=TallyingMetrics(metrics, tally, found.strangers),
+        metrics=TallyingMetrics(metrics, tally, found.unknown_labels),
     )
     with TerminalProgress() as progress:
         scores = score(parts, found.rows, prefix=found.name, on_step=progress.track(found.name))
@@ -231,5 +231,5 @@ def _describe(
         classes=classes,
         absent_classes=absent,
         unknown_classes=unknown,
-        known_only=("loss", *metrics.names_without_strangers) if unknown else (),
+        known_only=("loss", *metrics.names_known_only) if unknown else (),
     )

@@ -110,4 +110,4 @@ def test_unknown_classes_are_counted_where_that_is_asked_for(score, labelled):
         score(splits)
     found = score(splits, unknown="wrong")
     assert labels_of(found) == [-100, 1, -100, -100]
-    np.testing.assert_array_equal(found.strangers(1, 4), [[0, 0], [0, 1], [1, 0]])
+    np.testing.assert_array_equal(found.unknown_labels(1, 4), [[0, 0], [0, 1], [1, 0]])

@@ -63,7 +63,7 @@ def numbers(found):
 def test_classes_are_found_by_name(values, feature, space, expected):
     found = match(values, feature, space)
     assert numbers(found) == expected
-    assert (dict(found.unknown), found.strangers) == ({}, None)
+    assert (dict(found.unknown), found.unknown_labels) == ({}, None)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_unknown_classes_count_as_wrong_where_that_is_asked_for():
     found = match(["owl", "cow", "cat", "ox", "cow"], TEXT, PETS, unknown="wrong")
     assert numbers(found) == [2, -100, 1, -100, -100]
     assert dict(found.unknown) == {"cow": 2, "ox": 1}
-    assert found.strangers.take(np.arange(5)).tolist() == [[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]]
+    assert found.unknown_labels.take(np.arange(5)).tolist() == [[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]]
     tagged = match([["red", "blue"], [], ["old", "blue", "big"]], List(TEXT), TAGS, unknown="wrong")
     assert numbers(tagged) == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
     assert dict(tagged.unknown) == {"blue": 2, "big": 1}
-    assert tagged.strangers.take(np.arange(3)).tolist() == [[1, 0], [0, 0], [1, 1]]
+    assert tagged.unknown_labels.take(np.arange(3)).tolist() == [[1, 0], [0, 0], [1, 1]]
