@@ -161,14 +161,11 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the whole new one; NaN and infinity become null."""
-    # what a metric of the user's gives need not be JSON: the scores beside it must not be lost for that
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def _finite(content: Any) -> Any:
-    if hasattr(content, "tolist"):  # numbers and arrays of numpy and torch
-        content = content.tolist()
     if isinstance(content, dict):
         return {str(key): _finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -11,11 +11,10 @@ import numpy as np
 
 from hf_finetune.data.build import find_usual_eval, read_column
 from hf_finetune.data.columns import find_columns, pick_columns
-from hf_finetune.data.load import find_folders, load_splits, take_split
-from hf_finetune.data.prepare import prepare_split
+from hf_finetune.data.load import load_splits, take_split
 from hf_finetune.data.ready import make_scored
-from hf_finetune.data.rows import RawRows, Rows
-from hf_finetune.data.usable import divide, find_problems, judge_problems
+from hf_finetune.data.rows import Rows
+from hf_finetune.data.usable import divide, read_usable
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.matching import Unknown
@@ -111,7 +110,7 @@ def build_scored(
     key = f"data.splits.{'train' if choice.is_held_out else choice.name}"
     source = take_split(loaded, choice.expression, where=recipe.where(key))
     columns = find_columns(recipe, task, source)
-    input_column, label_column = pick_columns(task, columns)
+    _, label_column = pick_columns(task, columns)
     matched = task.match_targets(
         read_column(source, label_column),
         source.features[label_column],
@@ -121,20 +120,15 @@ def build_scored(
         processor=processor,
         where=recipe.where,
     )
-    preparation = task.build_preparation(
-        source.features[input_column], find_folders(recipe), processor=processor
-    )
-    name, num_proc = choice.name, recipe.data.num_proc
-    prepared = {name: prepare_split(source, input_column, preparation, name=name, num_proc=num_proc)}
-    problems = {name: find_problems(prepared[name], task, matched.targets, space)}
-    kept, dropped = judge_problems(prepared, problems, recipe)
-    raw = RawRows(prepared[name], preparation, kept[name], matched.targets)
+    targets = {choice.name: matched.targets}
+    usable, dropped = read_usable(recipe, task, processor, {choice.name: source}, columns, targets, space)
+    raw = usable[choice.name]
     if choice.is_held_out:
         _require_same_division(recipe, asked, len(raw))
-        raw = divide(raw, preparation, recipe, seed)[1]
-    rows = make_scored(raw, task, processor, name=name, num_proc=num_proc)
+        raw = divide(raw, recipe, seed)[1]
+    rows = make_scored(raw, task, processor, name=choice.name, num_proc=recipe.data.num_proc)
     notes = (choice.note,) if choice.note else ()
-    return ScoredSplit(name=name, rows=rows, matched=matched, dropped=dropped, notes=notes)
+    return ScoredSplit(name=choice.name, rows=rows, matched=matched, dropped=dropped, notes=notes)
 
 
 def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choice:

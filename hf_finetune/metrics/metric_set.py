@@ -188,7 +188,14 @@ def add_unknown(reduced: Mapping[str, Array], labels: Array, unknown_labels: Arr
 
 
 def _to_plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    """Return what JSON holds: no other kind of result may cost the scores it is written with."""
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy and torch
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _to_plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(part) for part in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _place(i: int, where: Callable[[str], str] | None) -> Callable[[str], str | None]:

@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 
 from hf_finetune.errors import RunFolderError
@@ -48,10 +47,3 @@ def test_json_is_whole_and_has_no_nan(tmp_path):
     write_json(path, {"loss": float("nan"), "list": [1.0, float("inf")], 3: ("a",)})
     assert json.loads(path.read_text()) == {"loss": None, "list": [1.0, None], "3": ["a"]}
     assert [file.name for file in path.parent.iterdir()] == ["scores.json"]
-
-
-def test_what_is_no_json_costs_no_score(tmp_path):
-    path = tmp_path / "scores.json"
-    odd = {"loss": 0.5, "of": np.float32(0.25), "all": np.array([1.0, np.nan]), "kind": {"a"}}
-    write_json(path, odd)
-    assert json.loads(path.read_text()) == {"loss": 0.5, "of": 0.25, "all": [1.0, None], "kind": "{'a'}"}
