@@ -232,7 +232,7 @@ def _match_numbers(
     width = 1 if values.ndim == 1 else values.shape[1]
     if width != space.num_labels:
         raise DataError(
-            f"{split}: {width} numbers as label, and the model gives {space.num_labels}",
+            f"{split}: a label is {width} number{'s'[: width > 1]}, and the model gives {space.num_labels}",
             where=place,
             todo="Name another column: data.columns.label=COLUMN.",
         )

@@ -92,8 +92,18 @@ def test_classes_are_found_by_name(values, feature, space, expected):
             "vectors of 3 labels, and the model has 2",
         ),
         (["a"], TEXT, space_of(problem_type="regression", num_labels=1), "the model gives numbers"),
-        ([[1.0, 2.0]], List(FLOAT), space_of(problem_type="regression", num_labels=3), "gives 3"),
-        ([1.0], FLOAT, space_of(problem_type="regression", num_labels=2), "1 numbers as label"),
+        (
+            [[1.0, 2.0]],
+            List(FLOAT),
+            space_of(problem_type="regression", num_labels=3),
+            "a label is 2 numbers, and the model gives 3",
+        ),
+        (
+            [1.0],
+            FLOAT,
+            space_of(problem_type="regression", num_labels=2),
+            "a label is 1 number, and the model gives 2",
+        ),
     ],
 )
 def test_what_is_no_class_of_the_model_is_refused_with_its_name(values, feature, space, told):
