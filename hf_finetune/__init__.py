@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from hf_finetune.predicting import predict
     from hf_finetune.publish import push
     from hf_finetune.recipe import Recipe, load_recipe
-    from hf_finetune.runner import Result, check, evaluate, run
+    from hf_finetune.runner import Evaluation, Result, check, evaluate, run
 
 __all__ = [
+    "Evaluation",
     "HfFinetuneError",
     "Recipe",
     "Result",
@@ -42,6 +43,7 @@ os.environ.setdefault("COMET_ERROR_TRACKING_ENABLE", "false")
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 _HOMES = {
+    "Evaluation": "runner",
     "HfFinetuneError": "errors",
     "Recipe": "recipe",
     "Result": "runner",

@@ -197,6 +197,8 @@ def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
         >>> low, high = wilson_interval(0.9, 100)
         >>> round(low, 4), round(high, 4)
         (0.8256, 0.9448)
+        >>> wilson_interval(1.0, 4)[1]
+        1.0
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
@@ -204,4 +206,5 @@ def wilson_interval(share: float, num_rows: int) -> tuple[float, float]:
     centre = share + z * z / (2 * num_rows)
     half = z * math.sqrt(share * (1 - share) / num_rows + z * z / (4 * num_rows**2))
     scale = 1 + z * z / num_rows
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    return low if share > 0 else 0.0, high if share < 1 else 1.0  # without the last digit's noise

@@ -88,10 +88,9 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is None:
-            return
         with self._surviving():
-            self._writer.close()  # writes the rest, for which the disk may have no room
+            if self._writer is not None:
+                self._writer.close()  # writes the rest, for which the disk may have no room
         if error is None and self.failure is None and self.num_rows:
             with self._surviving():
                 give_name(self._part, self.path)

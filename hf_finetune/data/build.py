@@ -12,13 +12,12 @@ import numpy as np
 
 from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns, pick_columns
-from hf_finetune.data.cuts import BOUNDS, add_bounds, refuse_shorter_rows
-from hf_finetune.data.load import find_folders, load_splits, take_split
+from hf_finetune.data.cuts import BOUNDS
+from hf_finetune.data.load import load_splits, take_split
 from hf_finetune.data.local import EVAL_NAMES
-from hf_finetune.data.prepare import prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
-from hf_finetune.data.usable import divide, find_problems, judge_problems
+from hf_finetune.data.usable import divide, read_usable
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Space
@@ -121,7 +120,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         for name, expression in expressions.items()
     }
     columns = find_columns(recipe, task, sources["train"])
-    input_column, label_column = pick_columns(task, columns)
+    _, label_column = pick_columns(task, columns)
     _check_features(sources, columns, recipe)
     labels, targets = task.build_targets(
         {name: read_column(source, label_column) for name, source in sources.items()},
@@ -129,24 +128,9 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         processor=processor,
         where=recipe.where,
     )
-    sources = {
-        name: add_bounds(source, input_column, columns, where=recipe.where("data.columns"))
-        for name, source in sources.items()
-    }
-    preparation = task.build_preparation(
-        sources["train"].features[input_column], find_folders(recipe), processor=processor
-    )
-    prepared = {
-        name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
-        for name, source in sources.items()
-    }
-    for name, split in prepared.items():
-        refuse_shorter_rows(name, split, columns, recipe, task, processor)
-    problems = {name: find_problems(prepared[name], task, targets[name], labels) for name in prepared}
-    kept, dropped = judge_problems(prepared, problems, recipe)
-    raw = {name: RawRows(prepared[name], preparation, kept[name], targets[name]) for name in prepared}
+    raw, dropped = read_usable(recipe, task, processor, sources, columns, targets, labels)
     if "eval" not in raw:
-        raw["train"], raw["eval"] = divide(raw["train"], preparation, recipe, seed)
+        raw["train"], raw["eval"] = divide(raw["train"], recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
     notes += _name_unseen_classes(raw["train"], labels)
     ready = make_ready(raw, recipe, task, processor, augment=augment, seed=seed)

@@ -38,8 +38,7 @@ class RawRows:
     def __init__(
         self, split: PreparedSplit, preparation: Preparation, rows: np.ndarray, targets: Targets
     ) -> None:
-        self.split, self.rows, self.targets = split, rows, targets
-        self._read = preparation.read
+        self.split, self.rows, self.targets, self.preparation = split, rows, targets, preparation
         self._cached = split.cached.with_format("arrow")
 
     def __len__(self) -> int:
@@ -57,7 +56,11 @@ class RawRows:
             values: Sequence[Any] = self.split.source[rows[list(positions)]][self.split.column]
             return values
 
-        return self._read(self._cached[rows], fetch)
+        return self.preparation.read(self._cached[rows], fetch)
+
+    def choose(self, positions: np.ndarray) -> RawRows:
+        """Return some of these rows, by their place among them."""
+        return RawRows(self.split, self.preparation, self.rows[positions], self.targets)
 
     def lengths(self) -> np.ndarray | None:
         """Return int64 [N], the length of every row; None where rows have none."""

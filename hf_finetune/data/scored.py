@@ -11,12 +11,10 @@ import numpy as np
 
 from hf_finetune.data.build import find_usual_eval, read_column
 from hf_finetune.data.columns import find_columns, pick_columns
-from hf_finetune.data.cuts import add_bounds, refuse_shorter_rows
-from hf_finetune.data.load import find_folders, load_splits, take_split
-from hf_finetune.data.prepare import prepare_split
+from hf_finetune.data.load import load_splits, take_split
 from hf_finetune.data.ready import make_scored
-from hf_finetune.data.rows import RawRows, Rows
-from hf_finetune.data.usable import divide, find_problems, judge_problems
+from hf_finetune.data.rows import Rows
+from hf_finetune.data.usable import divide, read_usable
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.matching import Unknown
@@ -65,11 +63,11 @@ class ScoredSplit:
     dropped: Mapping[str, list[tuple[int, str]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def strangers(self, start: int, stop: int) -> np.ndarray | None:
+    def unknown_labels(self, start: int, stop: int) -> np.ndarray | None:
         """Return which classes some rows have that the model has not: 0 or 1, [B, U]; None for no row."""
-        if self.matched.strangers is None:
+        if self.matched.unknown_labels is None:
             return None
-        return np.asarray(self.matched.strangers.take(self.rows.raw.rows[start:stop]), np.int64)
+        return np.asarray(self.matched.unknown_labels.take(self.rows.raw.rows[start:stop]), np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +110,7 @@ def build_scored(
     key = f"data.splits.{'train' if choice.is_held_out else choice.name}"
     source = take_split(loaded, choice.expression, where=recipe.where(key))
     columns = find_columns(recipe, task, source)
-    input_column, label_column = pick_columns(task, columns)
+    _, label_column = pick_columns(task, columns)
     matched = task.match_targets(
         read_column(source, label_column),
         source.features[label_column],
@@ -122,22 +120,15 @@ def build_scored(
         processor=processor,
         where=recipe.where,
     )
-    source = add_bounds(source, input_column, columns, where=recipe.where("data.columns"))
-    preparation = task.build_preparation(
-        source.features[input_column], find_folders(recipe), processor=processor
-    )
-    name, num_proc = choice.name, recipe.data.num_proc
-    prepared = {name: prepare_split(source, input_column, preparation, name=name, num_proc=num_proc)}
-    refuse_shorter_rows(name, prepared[name], columns, recipe, task, processor)
-    problems = {name: find_problems(prepared[name], task, matched.targets, space)}
-    kept, dropped = judge_problems(prepared, problems, recipe)
-    raw = RawRows(prepared[name], preparation, kept[name], matched.targets)
+    targets = {choice.name: matched.targets}
+    usable, dropped = read_usable(recipe, task, processor, {choice.name: source}, columns, targets, space)
+    raw = usable[choice.name]
     if choice.is_held_out:
         _require_same_division(recipe, asked, len(raw))
-        raw = divide(raw, preparation, recipe, seed)[1]
-    rows = make_scored(raw, task, processor, name=name, num_proc=num_proc)
+        raw = divide(raw, recipe, seed)[1]
+    rows = make_scored(raw, task, processor, name=choice.name, num_proc=recipe.data.num_proc)
     notes = (choice.note,) if choice.note else ()
-    return ScoredSplit(name=name, rows=rows, matched=matched, dropped=dropped, notes=notes)
+    return ScoredSplit(name=choice.name, rows=rows, matched=matched, dropped=dropped, notes=notes)
 
 
 def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choice:
@@ -155,13 +146,14 @@ def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choi
         usual = given if given in loaded else usual
     if usual is not None:
         return _Choice(name=name, expression=usual, note=f"{name}: the data set's split {usual!r}")
-    if given is None and name == "eval":
+    if given is None and name == "eval" and _names(splits.train) <= loaded.keys():
         note = f"eval: the rows of {splits.train} that were held out in training"
         return _Choice(name=name, expression=splits.train, note=note, is_held_out=True)
     if asked.is_other and len(loaded) == 1:
         (only,) = loaded
         return _Choice(name=name, expression=only, note=f"{name}: the data set's only split, {only!r}")
-    raise _ask(loaded, recipe, name, f"the run has no split {name!r}")
+    why = f"the run has no split {name!r}" if given is None else f"the run took {given!r} of its own data"
+    raise _ask(loaded, recipe, name, why)
 
 
 def _require_same_division(recipe: Recipe, asked: Asked, num_rows: int) -> None:
@@ -171,8 +163,9 @@ def _require_same_division(recipe: Recipe, asked: Asked, num_rows: int) -> None:
         what = "training.seed and data.holdout decided which rows were held out of training"
         raise DataError(what, where=recipe.where("data.holdout"), todo=todo)
     if num_rows != asked.num_divided and (asked.is_other or asked.num_divided is not None):
-        before = "another number" if asked.num_divided is None else f"{asked.num_divided} rows"
-        what = f"rows were held out of {before}, and {recipe.data.splits.train} has {num_rows}"
+        what = f"rows were held out of {asked.num_divided} in training, and here are {num_rows}"
+        if asked.num_divided is None:
+            what = "it is not known that rows of this data set were held out in training"
         raise DataError(what, where=recipe.where("data.splits"), todo=todo)
 
 

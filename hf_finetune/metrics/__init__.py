@@ -2,6 +2,6 @@
 
 from hf_finetune.metrics import bundled, hub  # registers them
 from hf_finetune.metrics.base import METRICS, Metric
-from hf_finetune.metrics.metric_set import MetricSet, add_strangers, build_metrics
+from hf_finetune.metrics.metric_set import MetricSet, add_unknown, build_metrics
 
-__all__ = ["METRICS", "Metric", "MetricSet", "add_strangers", "build_metrics", "bundled", "hub"]
+__all__ = ["METRICS", "Metric", "MetricSet", "add_unknown", "build_metrics", "bundled", "hub"]

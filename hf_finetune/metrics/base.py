@@ -32,7 +32,7 @@ class Metric(ABC):
         result_name: What its result is called; None for the name in the recipe.
         is_scalar: Whether `compute` returns a number, or numbers by name, that can be logged and can choose
             the best model.
-        takes_strangers: Whether it may be given targets of classes that the model does not have, numbered on
+        takes_unknown: Whether it may be given targets of classes that the model does not have, numbered on
             after its own; else it sees the others alone.
         is_share: Whether the result is the share of all rows that are right in some way.
         has_many_results: Whether these are numbers by name, `<metric>_<name>` each; None when not known.
@@ -58,7 +58,7 @@ class Metric(ABC):
     result_name: str | None = None
     is_scalar: bool = True
     has_many_results: bool | None = False
-    takes_strangers: bool = False
+    takes_unknown: bool = False
     is_share: bool = False
 
     @abstractmethod

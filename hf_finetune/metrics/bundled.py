@@ -21,7 +21,7 @@ def build_accuracy(space: Labels) -> Metric:
     """Build the share of targets predicted right; of multi-label rows, those with every label right."""
     check_problem(space, SINGLE, MULTI)
     return BundledMetric(
-        "accuracy", config=_config(space), greater_is_better=True, takes_strangers=True, is_share=True
+        "accuracy", config=_config(space), greater_is_better=True, takes_unknown=True, is_share=True
     )
 
 
@@ -45,7 +45,7 @@ def build_top_k_accuracy(space: Labels, *, k: int = 5) -> Metric:
         reads="probabilities",
         greater_is_better=True,
         result_name=f"top_{k}_accuracy",
-        takes_strangers=True,
+        takes_unknown=True,
         is_share=True,
         k=k,
     )
@@ -89,7 +89,7 @@ def build_per_class(
         )
     if chosen == "samples" and math.isnan(zero_division):
         raise OptionError("zero_division must be 0 or 1 with average 'samples'", option="zero_division")
-    options: dict[str, Any] = {"zero_division": zero_division, "takes_strangers": True}
+    options: dict[str, Any] = {"zero_division": zero_division, "takes_unknown": True}
     if chosen == "none":
         options |= {"average": None, "labels": list(range(space.num_labels))}
     else:
@@ -110,7 +110,7 @@ for _name in ("f1", "precision", "recall"):
 def build_matthews_correlation(space: Labels) -> Metric:
     """Build the agreement of predicted and true classes beyond chance, from -1 to 1."""
     check_problem(space, SINGLE)
-    return BundledMetric("matthews_correlation", greater_is_better=True, takes_strangers=True)
+    return BundledMetric("matthews_correlation", greater_is_better=True, takes_unknown=True)
 
 
 @METRICS.register("roc_auc")

@@ -16,7 +16,7 @@ from hf_finetune.metrics.hub import refuse_remote_code
 from hf_finetune.problems import Labels
 from hf_finetune.registry import Spec
 
-__all__ = ["MetricSet", "add_strangers", "build_metrics"]
+__all__ = ["MetricSet", "add_unknown", "build_metrics"]
 
 
 class MetricSet:
@@ -34,7 +34,9 @@ class MetricSet:
         self._details: dict[str, Any] = {}
         self.names = tuple(name for name, metric in self._metrics.items() if metric.is_scalar)
 
-    def update(self, reduced: Mapping[str, Array], labels: Array, *, strangers: Array | None = None) -> None:
+    def update(
+        self, reduced: Mapping[str, Array], labels: Array, *, unknown_labels: Array | None = None
+    ) -> None:
         """Take in one batch, already gathered from all processes.
 
         Classes that the model does not have are what no prediction says. A metric that takes them counts each
@@ -43,14 +45,14 @@ class MetricSet:
         Args:
             reduced: What the task makes of the logits, B rows each.
             labels: The targets, B rows; of one label each, -100 where it is of such a class.
-            strangers: 0 or 1, [B, U], which classes of a row the model does not have; None where it has all.
+            unknown_labels: 0 or 1, [B, U], which classes a row has that the model has not; None for no row.
         """
-        full_labels = labels if strangers is None else add_strangers(reduced, labels, strangers)
+        full_labels = labels if unknown_labels is None else add_unknown(reduced, labels, unknown_labels)
         full = dict(reduced)
-        if strangers is not None and labels.ndim == 2:
-            full["prediction"] = np.hstack([reduced["prediction"], np.zeros_like(strangers, np.int64)])
+        if unknown_labels is not None and labels.ndim == 2:
+            full["prediction"] = np.hstack([reduced["prediction"], np.zeros_like(unknown_labels, np.int64)])
         for metric in self._metrics.values():
-            if metric.takes_strangers:
+            if metric.takes_unknown:
                 metric.update(full, full_labels)
             else:
                 metric.update(reduced, labels)
@@ -61,9 +63,9 @@ class MetricSet:
         return tuple(name for name in self.names if self._metrics[name].is_share)
 
     @property
-    def names_without_strangers(self) -> tuple[str, ...]:
+    def names_known_only(self) -> tuple[str, ...]:
         """The results, among `names`, that are over rows and labels of the model's own classes alone."""
-        return tuple(name for name in self.names if not self._metrics[name].takes_strangers)
+        return tuple(name for name in self.names if not self._metrics[name].takes_unknown)
 
     def compute(self) -> dict[str, float]:
         """Return `{name: number}` over everything since the last call, and forget it. A NaN stays a NaN.
@@ -171,22 +173,29 @@ def build_metrics(
     return MetricSet(dict(zip(names, metrics, strict=True)))
 
 
-def add_strangers(reduced: Mapping[str, Array], labels: Array, strangers: Array) -> Array:
+def add_unknown(reduced: Mapping[str, Array], labels: Array, unknown_labels: Array) -> Array:
     """Return labels with those that the model does not have: numbered on after its own, or columns more.
 
     Args:
         reduced: With "probabilities" [B, C].
         labels: [B] with -100 for what the model does not have, or [B, C] labels 0 or 1.
-        strangers: 0 or 1, [B, U].
+        unknown_labels: 0 or 1, [B, U].
     """
     if labels.ndim == 2:
-        return np.hstack([labels, strangers])
+        return np.hstack([labels, unknown_labels])
     num_own = reduced["probabilities"].shape[-1]
-    return np.where(strangers.any(axis=1), num_own + strangers.argmax(axis=1), labels)
+    return np.where(unknown_labels.any(axis=1), num_own + unknown_labels.argmax(axis=1), labels)
 
 
 def _to_plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    """Return what JSON holds: no other kind of result may cost the scores it is written with."""
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy and torch
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _to_plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(part) for part in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _place(i: int, where: Callable[[str], str] | None) -> Callable[[str], str | None]:

@@ -51,7 +51,7 @@ class BundledMetric(Metric):
         column: The class whose probability alone is given; None for all.
         is_scalar: Whether the result is one number.
         result_name: What the result is called; None for the name in the recipe.
-        takes_strangers: See `Metric`.
+        takes_unknown: See `Metric`.
         is_share: See `Metric`.
         options: For the module.
     """
@@ -66,12 +66,12 @@ class BundledMetric(Metric):
         column: int | None = None,
         is_scalar: bool = True,
         result_name: str | None = None,
-        takes_strangers: bool = False,
+        takes_unknown: bool = False,
         is_share: bool = False,
         **options: Any,
     ) -> None:
         self.greater_is_better, self.is_scalar, self.result_name = greater_is_better, is_scalar, result_name
-        self._reads, self._column, self.takes_strangers = reads, column, takes_strangers
+        self._reads, self._column, self.takes_unknown = reads, column, takes_unknown
         self.is_share = is_share
         self._module = load_module(BUNDLED / name / f"{name}.py", config, **options)
 

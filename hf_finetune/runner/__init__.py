@@ -2,7 +2,7 @@
 
 from hf_finetune.runner.dry_run import check
 from hf_finetune.runner.hops import prepare, run
-from hf_finetune.runner.rescore import evaluate
+from hf_finetune.runner.rescore import Evaluation, evaluate
 from hf_finetune.runner.values import Prepared, Result
 
-__all__ = ["Prepared", "Result", "check", "evaluate", "prepare", "run"]
+__all__ = ["Evaluation", "Prepared", "Result", "check", "evaluate", "prepare", "run"]

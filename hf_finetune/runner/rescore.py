@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import TrainingArguments, set_seed
 
 from hf_finetune.data.scored import Asked, ScoredSplit, build_scored
 from hf_finetune.engines.evaluation import evaluate as score
@@ -25,11 +25,8 @@ from hf_finetune.trained import Trained, build_trained_task, find_trained
 
 __all__ = ["Evaluation", "evaluate"]
 
-SAME_DATA = ("path", "name", "revision", "data_dir", "data_files", "options")
-"""What of a recipe's `data` says which data set it is."""
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation(Mapping[str, float]):
     """What a trained model scores on some rows; as a mapping, its scores by name.
 
@@ -130,6 +127,7 @@ def evaluate(
     _, _, args = read_training(recipe, task)
     processor = task.load_processor(trained.as_checkpoint(), trust_remote_code=trust_remote_code)
     space = task.read_space(trained.scores, processor)
+    set_seed(args.seed)  # what adapters lie on may be random
     model = load_model(trained.folder, recipe, task, space, trust_remote_code=trust_remote_code)
     _require_own_names(model, space, trained)
     with args.main_process_first():  # the other processes then find it cached
@@ -150,7 +148,7 @@ def evaluate(
         model=model,
         train_dataset=None,
         eval_dataset=found.rows,
-        metrics=TallyingMetrics(metrics, tally, found.strangers),
+        metrics=TallyingMetrics(metrics, tally, found.unknown_labels),
     )
     with TerminalProgress() as progress:
         scores = score(parts, found.rows, prefix=found.name, on_step=progress.track(found.name))
@@ -161,15 +159,23 @@ def evaluate(
 def _read_wish(trained: Trained, split: str | None, overrides: Sequence[str]) -> Asked:
     """Find out which rows are meant, of which data."""
     recipe, recorded = trained.recipe, trained.recorded
+    own = ("data=", "data.splits=", f"data.splits.{split or 'test'}=")
     rows = trained.scores.get("rows")
     is_known = isinstance(rows, Mapping) and {"train", "eval"} <= rows.keys()
     return Asked(
         split=split,
-        is_other=any(getattr(recipe.data, key) != getattr(recorded.data, key) for key in SAME_DATA),
-        names_split=any(word.startswith(("data.splits", "data=")) for word in overrides),
+        is_other=_place(recipe) != _place(recorded),
+        names_split=any(word.startswith(own) for word in overrides),
         is_divided_anew=_seed(recipe) != _seed(recorded) or recipe.data.holdout != recorded.data.holdout,
         num_divided=rows["train"] + rows["eval"] if isinstance(rows, Mapping) and is_known else None,
     )
+
+
+def _place(recipe: Recipe) -> tuple[Any, ...]:
+    """Return what says which data set it is; a path is the same however it is written."""
+    path = Path(recipe.data.path).expanduser()
+    others = [getattr(recipe.data, key) for key in ("name", "revision", "data_dir", "data_files", "options")]
+    return str(path.resolve()) if path.exists() else recipe.data.path, *others
 
 
 def _seed(recipe: Recipe) -> int:
@@ -207,7 +213,8 @@ def _describe(
     found: ScoredSplit, scores: Mapping[str, float], metrics: MetricSet, tally: ClassTally
 ) -> Evaluation:
     """Put together what is known, and say what the reader of a score must know."""
-    unknown, classes = found.matched.unknown, tally.score()
+    classes = tally.score()
+    unknown = {name: classes[name].rows for name in found.matched.unknown}
     absent = tuple(name for name in tally.own if not classes[name].rows)
     tell_classes(found.name, len(found.rows), absent, unknown)
     shares = {
@@ -224,5 +231,5 @@ def _describe(
         classes=classes,
         absent_classes=absent,
         unknown_classes=unknown,
-        known_only=("loss", *metrics.names_without_strangers) if unknown else (),
+        known_only=("loss", *metrics.names_known_only) if unknown else (),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_finetune.metrics import MetricSet, add_strangers
+from hf_finetune.metrics import MetricSet, add_unknown
 from hf_finetune.metrics_modules.counts import ClassCounts
 from hf_finetune.problems import MULTI, SINGLE, Labels
 
@@ -88,30 +88,30 @@ class TallyingMetrics:
     Args:
         metrics: Of the recipe.
         tally: Of the classes.
-        strangers: (first row, row after the last) -> 0 or 1, [B, U], which unknown classes these rows have;
-            None for none at all.
+        unknown_labels: (first row, row after the last) -> 0 or 1, [B, U], which unknown classes they have;
+            None for no row.
     """
 
     def __init__(
         self,
         metrics: MetricSet,
         tally: ClassTally,
-        strangers: Callable[[int, int], np.ndarray | None] = lambda start, stop: None,
+        unknown_labels: Callable[[int, int], np.ndarray | None] = lambda start, stop: None,
     ) -> None:
-        self._metrics, self._tally, self._strangers = metrics, tally, strangers
+        self._metrics, self._tally, self._unknown = metrics, tally, unknown_labels
         self._num_rows = 0
 
     def update(self, reduced: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
         """Take in one batch; batches come in the order of the rows."""
         stop = self._num_rows + len(labels)
-        strangers = self._strangers(self._num_rows, stop)
+        unknown_labels = self._unknown(self._num_rows, stop)
         self._num_rows = stop
-        self._metrics.update(reduced, labels, strangers=strangers)
+        self._metrics.update(reduced, labels, unknown_labels=unknown_labels)
         if self._tally.own:
             prediction = reduced["prediction"]
-            if strangers is not None:
-                labels = add_strangers(reduced, labels, strangers)
-                prediction = np.hstack([prediction, 0 * strangers]) if labels.ndim == 2 else prediction
+            if unknown_labels is not None:
+                labels = add_unknown(reduced, labels, unknown_labels)
+                prediction = np.hstack([prediction, 0 * unknown_labels]) if labels.ndim == 2 else prediction
             self._tally.add(prediction, labels)
 
     def compute(self) -> dict[str, float]:

@@ -83,10 +83,10 @@ def match_labels(
         lengths = np.asarray(pc.list_value_length(column)).astype(np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
     codes, names = _name(values, getattr(feature, "feature", feature), content, split, place)
-    numbers, strangers = _number(names, space)
+    numbers, unknown_labels = _number(names, space)
     counts = np.bincount(codes, minlength=len(names))
-    rows = {name: int(counts[i]) for i, name in enumerate(names) if name in strangers}
-    if strangers:
+    rows = {name: int(counts[i]) for i, name in enumerate(names) if name in unknown_labels}
+    if unknown_labels:
         _judge(rows, space, split, content, unknown, is_any_known=len(rows) < len(names), place=place)
     order = {name: number for number, name in enumerate(rows)}
     outside = np.array([order.get(name, -1) for name in names], np.int64)
@@ -111,14 +111,14 @@ def _targets(
     """
     of_rows = np.arange(len(numbers) + 1) if offsets is None else offsets
     starts = np.concatenate([[0], np.cumsum(outside >= 0)])[of_rows]
-    strangers = LabelTargets(values=outside[outside >= 0], offsets=starts, num_labels=len(rows))
+    unknown_labels = LabelTargets(values=outside[outside >= 0], offsets=starts, num_labels=len(rows))
     if offsets is None:
         targets = LabelTargets(values=np.where(numbers < 0, IGNORED, numbers))
     else:
         known = numbers >= 0
         inner = np.concatenate([[0], np.cumsum(known)])[offsets]
         targets = LabelTargets(values=numbers[known], offsets=inner, num_labels=space.num_labels)
-    return Matched(targets=targets, unknown=dict(rows), strangers=strangers if rows else None)
+    return Matched(targets=targets, unknown=dict(rows), unknown_labels=unknown_labels if rows else None)
 
 
 def _name(
@@ -232,7 +232,7 @@ def _match_numbers(
     width = 1 if values.ndim == 1 else values.shape[1]
     if width != space.num_labels:
         raise DataError(
-            f"{split}: {width} numbers as label, and the model gives {space.num_labels}",
+            f"{split}: a label is {width} number{'s'[: width > 1]}, and the model gives {space.num_labels}",
             where=place,
             todo="Name another column: data.columns.label=COLUMN.",
         )

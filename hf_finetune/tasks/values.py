@@ -100,12 +100,12 @@ class Matched:
     Args:
         targets: With what the model knows of every row's label.
         unknown: Class that the model does not know -> its labels in the split, which nothing predicts.
-        strangers: The unknown classes of every row, by their number in `unknown`; None where there are none.
+        unknown_labels: The unknown classes of every row, by their place in `unknown`; None for no row.
     """
 
     targets: Targets
     unknown: Mapping[str, int] = field(default_factory=dict)
-    strangers: Targets | None = None
+    unknown_labels: Targets | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,9 @@ def test_other_data_are_scored_by_the_names_of_the_classes(hf_finetune, run_fold
 @pytest.mark.parametrize("engine", command.ENGINES)
 def test_an_evaluation_is_against_the_true_labels(hf_finetune, recipe, tmp_path, engine):
     words = [f"engine={engine}", "training.label_smoothing_factor=0.4", "training.max_steps=4"]
-    assert hf_finetune("run", recipe, *words, "training.metric_for_best_model=loss").code == 0
+    done = hf_finetune("run", recipe, *words, "training.metric_for_best_model=loss")
+    assert done.code == 0, done.err
+    assert done.out.count("60 rows; 95 % interval of the accuracy") == 2
     said = pq.read_table(tmp_path / "run" / "predictions" / "eval.parquet").to_pylist()
     of_truth = [-math.log(row["probabilities"][int(row["label"])]) for row in said]
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())

@@ -110,6 +110,10 @@ def test_a_table_that_cannot_be_made_costs_no_evaluation(tmp_path):
         writer({"labels": np.array([0])})  # a task that forgot its predictions
         writer(batch([[1.0, 0.0, 0.0]], [0]))
     assert isinstance(writer.failure, KeyError)
+    (tmp_path / "p.parquet").write_text("of the run before")
+    with PredictionWriter(tmp_path / "p.parquet", TASK, ANIMALS, facts=lambda: 1 / 0) as writer:
+        writer(batch([[1.0, 0.0, 0.0]], [0]))
+    assert isinstance(writer.failure, ZeroDivisionError)
     assert list(tmp_path.iterdir()) == []
 
 

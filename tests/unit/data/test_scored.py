@@ -63,6 +63,7 @@ def test_a_csv_names_the_files_of_its_splits_and_only_those_are_read(
 
 def test_the_only_split_of_other_data_is_meant_and_the_training_rows_are_not(score, labelled):
     splits = {"train": labelled(["cat", "owl"])}
+    assert labels_of(score({"test": labelled(["owl"])}, "eval", is_other=True)) == [2]
     assert labels_of(score(splits, is_other=True)) == [1, 2]
     with pytest.raises(
         DataError, match=r"which rows are to be scored\? the run has no split 'test'.*'train' \(2 rows"
@@ -109,4 +110,4 @@ def test_unknown_classes_are_counted_where_that_is_asked_for(score, labelled):
         score(splits)
     found = score(splits, unknown="wrong")
     assert labels_of(found) == [-100, 1, -100, -100]
-    np.testing.assert_array_equal(found.strangers(1, 4), [[0, 0], [0, 1], [1, 0]])
+    np.testing.assert_array_equal(found.unknown_labels(1, 4), [[0, 0], [0, 1], [1, 0]])

@@ -63,7 +63,7 @@ def numbers(found):
 def test_classes_are_found_by_name(values, feature, space, expected):
     found = match(values, feature, space)
     assert numbers(found) == expected
-    assert (dict(found.unknown), found.strangers) == ({}, None)
+    assert (dict(found.unknown), found.unknown_labels) == ({}, None)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,18 @@ def test_classes_are_found_by_name(values, feature, space, expected):
             "vectors of 3 labels, and the model has 2",
         ),
         (["a"], TEXT, space_of(problem_type="regression", num_labels=1), "the model gives numbers"),
-        ([[1.0, 2.0]], List(FLOAT), space_of(problem_type="regression", num_labels=3), "gives 3"),
-        ([1.0], FLOAT, space_of(problem_type="regression", num_labels=2), "1 numbers as label"),
+        (
+            [[1.0, 2.0]],
+            List(FLOAT),
+            space_of(problem_type="regression", num_labels=3),
+            "a label is 2 numbers, and the model gives 3",
+        ),
+        (
+            [1.0],
+            FLOAT,
+            space_of(problem_type="regression", num_labels=2),
+            "a label is 1 number, and the model gives 2",
+        ),
     ],
 )
 def test_what_is_no_class_of_the_model_is_refused_with_its_name(values, feature, space, told):
@@ -127,8 +137,8 @@ def test_unknown_classes_count_as_wrong_where_that_is_asked_for():
     found = match(["owl", "cow", "cat", "ox", "cow"], TEXT, PETS, unknown="wrong")
     assert numbers(found) == [2, -100, 1, -100, -100]
     assert dict(found.unknown) == {"cow": 2, "ox": 1}
-    assert found.strangers.take(np.arange(5)).tolist() == [[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]]
+    assert found.unknown_labels.take(np.arange(5)).tolist() == [[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]]
     tagged = match([["red", "blue"], [], ["old", "blue", "big"]], List(TEXT), TAGS, unknown="wrong")
     assert numbers(tagged) == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
     assert dict(tagged.unknown) == {"blue": 2, "big": 1}
-    assert tagged.strangers.take(np.arange(3)).tolist() == [[1, 0], [0, 0], [1, 1]]
+    assert tagged.unknown_labels.take(np.arange(3)).tolist() == [[1, 0], [0, 0], [1, 1]]
