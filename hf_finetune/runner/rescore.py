@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hf_finetune.engines.evaluation import evaluate as score
 from hf_finetune.errors import DataError
+from hf_finetune.metrics.transcript_notes import TranscriptNotes
+from hf_finetune.problems import TEXT
 from hf_finetune.runner.hops import prepare
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.trained import find_trained
+from hf_finetune.transcript_words import tell_notes
 
 __all__ = ["evaluate"]
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -21,7 +28,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Score the best model of a finished run again.
 
     With the recipe as it is, on the kind of machine that trained, these are the scores of `scores.json` to
@@ -36,7 +43,7 @@ def evaluate(
         allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
 
     Returns:
-        `{name: value}`.
+        `{name: value}`; for text with what `TranscriptNotes.to_json` returns.
 
     Raises:
         RunFolderError: There is no finished run.
@@ -56,6 +63,18 @@ def evaluate(
             where=trained.name,
             todo="Use --split eval, or name one by data.splits.test=SPLIT.",
         )
+    notes = TranscriptNotes(prepared.metrics)
+    is_text = prepared.splits.labels.problem_type in TEXT
     with TerminalProgress() as progress:
-        scores = score(prepared.parts, dataset, prefix=split, on_step=progress.track(split))
-    return {name.removeprefix(f"{split}_"): value for name, value in scores.items()}
+        scores = score(
+            prepared.parts,
+            dataset,
+            prefix=split,
+            on_batch=notes if is_text else None,
+            on_step=progress.track(split),
+        )
+    seconds = prepared.splits.facts(split, prepared.task).get("seconds", ())
+    found = notes.to_json(audio_s=sum(seconds), runtime_s=scores[f"{split}_runtime"])
+    for sentence in tell_notes(split, found):
+        logger.warning(sentence)
+    return {name.removeprefix(f"{split}_"): value for name, value in scores.items()} | found
