@@ -19,6 +19,7 @@ __all__ = [
     "format_name",
     "format_number",
     "format_rate",
+    "format_score",
     "is_score",
     "list_some",
     "offer",
@@ -78,6 +79,18 @@ def format_number(value: Any) -> str:
         mantissa, exponent = f"{number:.3e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     return f"{number:,.{0 if size >= 1000 else 2 if size >= 10 else 4}f}"
+
+
+def format_score(name: str, value: Any) -> str:
+    """Format a score by its name: error rates of text in percent, as they are told of; all else as numbers.
+
+    Example:
+        >>> format_score("eval_wer", 0.3127), format_score("accuracy", 0.3127), format_score("cer", None)
+        ('31.27 %', '0.3127', '-')
+    """
+    number = as_finite(value)
+    is_rate = name.removeprefix("eval_").partition("_")[0] in ("wer", "cer")
+    return f"{100 * number:.2f} %" if is_rate and number is not None else format_number(value)
 
 
 def format_rate(value: float) -> str:

@@ -7,7 +7,17 @@ from typing import Final, Protocol
 
 from hf_finetune.registry import OptionError
 
-__all__ = ["CTC", "MULTI", "REGRESSION", "SEQ2SEQ", "SINGLE", "TEXT", "Labels", "refuse_other_problems"]
+__all__ = [
+    "CTC",
+    "MULTI",
+    "NUM_SAMPLES",
+    "REGRESSION",
+    "SEQ2SEQ",
+    "SINGLE",
+    "TEXT",
+    "Labels",
+    "refuse_other_problems",
+]
 
 SINGLE: Final = "single_label_classification"
 MULTI: Final = "multi_label_classification"
@@ -18,6 +28,10 @@ CTC: Final = "ctc"
 SEQ2SEQ: Final = "seq2seq"
 TEXT = (CTC, SEQ2SEQ)
 """Text that a CTC model spells frame by frame, and text that a decoder writes."""
+
+
+NUM_SAMPLES: Final = "num_samples"
+"""Name of an input of evaluations that no model takes: how long a row's clip is, [B]."""
 
 
 class Labels(Protocol):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,21 @@ from transformers import TrainerState
 
 from hf_finetune.atomic_io import remove, replace_folder
 from hf_finetune.data import Splits
+from hf_finetune.data.rows import sum_seconds
 from hf_finetune.engines import checkpoint
 from hf_finetune.engines.evaluation import evaluate
 from hf_finetune.engines.ingredients import Ingredients
 from hf_finetune.failures import surviving
 from hf_finetune.metrics import MetricSet
+from hf_finetune.metrics.transcript_notes import TranscriptNotes
 from hf_finetune.model import save_model
 from hf_finetune.predictions import PredictionWriter, write_worst
+from hf_finetune.problems import TEXT
 from hf_finetune.run_folder import RunFolder, seal_best
 from hf_finetune.tasks.base import Task
+from hf_finetune.transcript_words import tell_notes
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["describe_best", "find_best_checkpoint", "save_best", "score_splits"]
 
@@ -85,6 +92,11 @@ def describe_best(parts: Ingredients, state: TrainerState) -> dict[str, Any]:
     }
 
 
+def _give(takers: Sequence[Callable[[Any], None]], rows: Any) -> None:
+    for take in takers:
+        take(rows)
+
+
 def score_splits(
     parts: Ingredients,
     task: Task,
@@ -109,9 +121,11 @@ def score_splits(
         on_step: Name of a split -> what to call after each of its batches.
 
     Returns:
-        `{"eval": {name: value}, "test": {...}, "details": {split: {name: matrix}}}`, without absent splits.
+        `{"eval": {name: value}, "test": {...}, "details": {split: {name: matrix}}}`, without absent splits;
+        for text also `"transcripts"`, split -> what `TranscriptNotes` found.
     """
     scores: dict[str, Any] = {"details": {}}
+    transcripts: dict[str, Any] = {}
     for name in ("eval", "test"):
         dataset = getattr(splits, name)
         if dataset is None:
@@ -119,9 +133,24 @@ def score_splits(
         if PartialState().is_main_process:
             path, facts = folder.predictions(name), partial(splits.facts, name, task)
             with PredictionWriter(path, task, splits.labels, facts) as writer:
-                found = evaluate(parts, dataset, prefix=name, on_batch=writer, on_step=on_step(name))
+                notes = TranscriptNotes(metrics)
+                takers: list[Callable[[Any], None]] = (
+                    [writer, notes] if splits.labels.problem_type in TEXT else [writer]
+                )
+                found = evaluate(
+                    parts,
+                    dataset,
+                    prefix=name,
+                    on_batch=partial(_give, takers),
+                    on_step=on_step(name),
+                )
             if writer.failure is not None:
                 failures[f"predictions/{path.name}"] = writer.failure
+            transcripts[name] = notes.to_json(
+                audio_s=sum_seconds(splits.raw(name), task), runtime_s=found[f"{name}_runtime"]
+            )
+            for sentence in tell_notes(name, transcripts[name]):
+                logger.warning(sentence)
             if name == "test" or splits.test is None:
                 with surviving(f"predictions/{folder.worst.name}", failures):
                     types, raw = task.table_types(splits.labels), splits.raw(name)
@@ -130,4 +159,5 @@ def score_splits(
             found = evaluate(parts, dataset, prefix=name, on_step=on_step(name))
         scores[name] = {key.removeprefix(f"{name}_"): value for key, value in found.items()}
         scores["details"][name] = metrics.details()
-    return scores
+    kept = {name: found for name, found in transcripts.items() if found}
+    return {**scores, "transcripts": kept} if kept else scores

@@ -48,13 +48,14 @@ _LOADINGS = {
 }
 
 
-def show_usage(task: str, source: str, *, sampling_rate: int | None = None) -> str:
+def show_usage(task: str, source: str, *, sampling_rate: int | None = None, notes: Sequence[str] = ()) -> str:
     """Return Python that loads a whole model and applies it to one file.
 
     Args:
         task: Pipeline tag of the Hub.
         source: Hub id or folder of the model.
         sampling_rate: Of the sounds it takes; None for models of other things.
+        notes: Where a pipeline answers otherwise than `predict`, a sentence each; comments before the call.
 
     Example:
         >>> print(show_usage("image-classification", "me/model"))
@@ -70,6 +71,7 @@ def show_usage(task: str, source: str, *, sampling_rate: int | None = None) -> s
             "from transformers import pipeline",
             "",
             *opening,
+            *(f"# {note}" for note in notes),
             f"model = pipeline({json.dumps(task)}, model={json.dumps(source)})",
             f"print(model({argument}))",
         ]
@@ -86,6 +88,7 @@ def show_adapter_usage(
     is_ctc: bool = False,
     is_writer: bool = False,
     sampling_rate: int | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return Python that puts adapters on their base and applies both to one file.
 
@@ -99,6 +102,7 @@ def show_adapter_usage(
             has a tokenizer, and a model of sounds has none: then the base is loaded by its name.
         is_writer: Whether it generates text; how is kept beside the adapters.
         sampling_rate: Of the sounds it takes; None for models of other things.
+        notes: As for `show_usage`.
     """
     loading = _LOADINGS[task]
     imports, opening, argument = _open_sample(task, sampling_rate)
@@ -129,6 +133,7 @@ def show_adapter_usage(
             f"processor = {loading.processor}.from_pretrained({json.dumps(source)})",
             *([f"names = {json.dumps(list(labels))}"] if labels else []),
             *adapted,
+            *(f"# {note}" for note in notes),
             f"model = pipeline({json.dumps(task)}, model=adapted, {loading.word})",
             f"print(model({argument}))",
         ]

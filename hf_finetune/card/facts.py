@@ -12,6 +12,7 @@ from hf_finetune.recipe.wording import is_secret
 from hf_finetune.report.classes import Confusion
 from hf_finetune.report.record import RunRecord
 from hf_finetune.report.sections import say_certainty
+from hf_finetune.report.sound_use import list_sound_notes, read_rate
 from hf_finetune.usage import show_adapter_usage, show_usage
 
 __all__ = [
@@ -76,9 +77,9 @@ def show_use(record: RunRecord, source: str) -> str:
         record: Of the run.
         source: Hub id or folder to load it from.
     """
-    task, rate = task_name(record), _read_rate(record)
+    task, rate, notes = task_name(record), read_rate(record), list_sound_notes(record)
     if not is_adapter(record):
-        return show_usage(task, source, sampling_rate=rate)
+        return show_usage(task, source, sampling_rate=rate, notes=notes)
     return show_adapter_usage(
         task,
         source,
@@ -88,23 +89,8 @@ def show_use(record: RunRecord, source: str) -> str:
         is_ctc=record.scores.get("problem_type") == "ctc",
         is_writer=record.scores.get("problem_type") == "seq2seq",
         sampling_rate=rate,
+        notes=notes,
     )
-
-
-def _read_rate(record: RunRecord) -> int | None:
-    """Return the sampling rate of what reads sounds, alone or as a part of a processor."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        try:
-            config = json.loads((record.folder / "best" / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not isinstance(config, dict):
-            continue
-        part = config.get("feature_extractor")
-        rate = (part if isinstance(part, dict) else config).get("sampling_rate")
-        if isinstance(rate, int):
-            return rate
-    return None
 
 
 def list_data(record: RunRecord) -> Iterator[tuple[str, str]]:

@@ -245,9 +245,8 @@ def refuse_nested(rows: datasets.Dataset, named: str | None, *, where: str) -> N
         raise DataError(
             f"this is a manifest of Lhotse: sound and text are nested in {' and '.join(map(repr, nested))}",
             where=where,
-            todo="Write it flat, a line a cut: audio (recording.sources[0].source), start, duration, and "
-            "text (supervisions[0].text); then data: "
-            "{columns: {audio: audio, start: start, duration: duration}}.",
+            todo="Write it flat, a line each: audio (recording.sources[0].source), start, duration, and text "
+            "(supervisions[0].text); then data: {columns: {audio: audio, start: start, duration: duration}}.",
         )
 
 

@@ -10,9 +10,10 @@ import torch
 from torch.utils.data import Dataset
 
 from hf_finetune.data.prepare import PreparedSplit
+from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Preparation, Row, Targets, Tensors, Transform
 
-__all__ = ["Augment", "RawRows", "Rows"]
+__all__ = ["Augment", "RawRows", "Rows", "sum_seconds"]
 
 Augment = Callable[[Row, np.random.Generator], Row]
 
@@ -154,3 +155,10 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         # epoch 2**128 blocks of its own. Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
         counter = np.array([0, 0, int(self._epoch), row], np.uint64)
         return np.random.Generator(np.random.Philox(key=self.seed, counter=counter))
+
+
+def sum_seconds(raw: RawRows, task: Task) -> float:
+    """Return how long the sounds of some rows are together; 0 where they are not sounds."""
+    lengths = raw.lengths()
+    seconds = {} if lengths is None else task.facts(lengths)
+    return float(sum(seconds.get("seconds", ())))

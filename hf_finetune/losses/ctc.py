@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from hf_finetune.losses.base import IGNORED, LOSSES, Loss, check_problem, divide, get_logits
-from hf_finetune.problems import CTC, Labels
+from hf_finetune.problems import CTC, NUM_SAMPLES, Labels
 from hf_finetune.registry import OptionError
 
 __all__ = ["CtcLabels", "build_ctc"]
@@ -73,8 +73,10 @@ def build_ctc(space: CtcLabels, *, reduction: str | None = None, zero_infinity: 
         logits = get_logits(outputs)
         num_rows, num_frames = logits.shape[:2]
         frames = torch.full((num_rows,), num_frames, device=logits.device)
-        if "attention_mask" in inputs:
-            frames = space.count_frames(inputs["attention_mask"].sum(-1)).clamp(max=num_frames)
+        # without a mask only evaluations know where a row ends
+        lengths = inputs["attention_mask"].sum(-1) if "attention_mask" in inputs else inputs.get(NUM_SAMPLES)
+        if lengths is not None:
+            frames = space.count_frames(lengths).clamp(max=num_frames)
         is_target = labels != IGNORED
         # with full_determinism: torch 2.13 cannot repeat the backward pass of this loss on a GPU
         place = "cpu" if torch.are_deterministic_algorithms_enabled() else logits.device

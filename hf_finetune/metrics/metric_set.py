@@ -13,6 +13,7 @@ from hf_finetune.errors import UserError
 from hf_finetune.metrics.base import METRICS, Array, Metric
 from hf_finetune.metrics.hub import NAME as HUB
 from hf_finetune.metrics.hub import refuse_remote_code
+from hf_finetune.metrics.modules import BundledMetric
 from hf_finetune.problems import Labels
 from hf_finetune.registry import Spec
 
@@ -82,6 +83,13 @@ class MetricSet:
             else:
                 self._details[name] = _to_plain(value)
         return scores
+
+    def bundled(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return result -> (name, options) of the metrics that come with the project."""
+        found = {
+            result: metric for result, metric in self._metrics.items() if isinstance(metric, BundledMetric)
+        }
+        return {result: (metric.name, metric.options) for result, metric in found.items()}
 
     def details(self) -> dict[str, Any]:
         """Return what the last `compute` found that is not a number, such as a confusion matrix, as lists."""

@@ -72,7 +72,7 @@ class BundledMetric(Metric):
     ) -> None:
         self.greater_is_better, self.is_scalar, self.result_name = greater_is_better, is_scalar, result_name
         self._reads, self._column, self.takes_unknown = reads, column, takes_unknown
-        self.is_share = is_share
+        self.is_share, self.name, self.options = is_share, name, options
         self._module = load_module(BUNDLED / name / f"{name}.py", config, **options)
 
     def update(self, reduced: Mapping[str, Array], labels: Array) -> None:

@@ -85,6 +85,9 @@ class SpeechRecognitionOptions(ClipOptions):
     task: Literal["transcribe", "translate"] | None = None
     """For seq2seq: the task token that transcripts begin with; translate goes into English."""
 
+    max_tokens_per_second: Annotated[StrictInt | StrictFloat, Field(gt=0)] | None = 20
+    """For seq2seq: what may be written for a second of a clip, and 8 tokens more; null for no such limit."""
+
     timestamps: StrictBool = False
     """For Whisper: predict also says when each piece of the text is said, if the checkpoint learnt that."""
 

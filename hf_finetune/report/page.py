@@ -28,6 +28,7 @@ from hf_finetune.report.sections import (
     say_certainty,
     say_expected,
 )
+from hf_finetune.report.sound_use import list_sound_notes, read_rate
 from hf_finetune.report.training import build_charts, build_evaluations
 from hf_finetune.report.transcripts import build_transcripts
 from hf_finetune.usage import show_usage
@@ -96,9 +97,16 @@ def render_report(record: RunRecord) -> str:
         files=[(name, what) for name, what in FILES if (record.folder / name).exists()],
         trackers=[(name, memory.get("place")) for name, memory in record.trackers.items()],
         checkpoints=checkpoint_names(record.folder),
-        snippet=show_usage(headline.task, (record.folder / "best").as_posix()) if headline.task else "",
+        snippet=_show_use(record, headline.task),
         environment=flatten(record.environment),
     )
+
+
+def _show_use(record: RunRecord, task: str) -> str:
+    if not task:
+        return ""
+    place = (record.folder / "best").as_posix()
+    return show_usage(task, place, sampling_rate=read_rate(record), notes=list_sound_notes(record))
 
 
 @cache

@@ -15,6 +15,7 @@ from hf_finetune.formatting import (
     format_name,
     format_number,
     format_rate,
+    format_score,
     is_score,
     wilson_interval,
 )
@@ -22,6 +23,7 @@ from hf_finetune.report.classes import Confusion
 from hf_finetune.report.curves import build_curves
 from hf_finetune.report.record import RunRecord
 from hf_finetune.run_folder import RunFolder
+from hf_finetune.transcript_words import describe_transcripts, tell_notes
 
 __all__ = [
     "BASELINE",
@@ -90,7 +92,7 @@ def build_headline(record: RunRecord) -> Headline:
             filter(None, (_shorten(record.lookup(f"data.{key}")) for key in ("path", "name", "data_dir")))
         ),
         metric=format_name(metric) if has_value else "",
-        value=format_number(value) if has_value else "",
+        value=format_score(metric, value) if has_value else "",
         place=f"{split} split{at}" if has_value else "",
         is_final=bool(best),
     )
@@ -111,9 +113,9 @@ def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
     for split in ("test", "eval"):
         ours, base = record.part(split).get(metric), record.part("baseline", split).get(metric)
         if split == "test" and ours is not None:
-            tiles.append((f"{format_name(metric)}, {split} split", format_number(ours)))
+            tiles.append((f"{format_name(metric)}, {split} split", format_score(metric, ours)))
         if base is not None:
-            tiles.append((f"{format_name(metric)}, {BASELINE}, {split} split", format_number(base)))
+            tiles.append((f"{format_name(metric)}, {BASELINE}, {split} split", format_score(metric, base)))
             break
     runtime, speed = as_finite(train.get("runtime_s")), as_finite(train.get("samples_per_second"))
     if runtime is not None:
@@ -125,7 +127,9 @@ def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
 
 def build_alerts(record: RunRecord) -> list[str]:
     """Say first what a reader must know before believing the numbers."""
-    alerts = list(record.damage)
+    alerts = [*record.damage]
+    for split in ("test", "eval"):
+        alerts += tell_notes(split, record.part("transcripts", split))
     curves = build_curves(record.log)
     last = max((as_finite(entry.get("step")) or 0.0 for entry in record.log), default=0.0)
     if not record.is_finished:
@@ -177,22 +181,24 @@ def build_scores(record: RunRecord) -> ScoreTable | None:
         row = []
         for split in splits:
             first, second = ours[split].get(name), base[split].get(name)
-            row.append(format_number(first))
-            row += [format_number(second), _difference(first, second)] if base[split] else []
+            row.append(format_score(name, first))
+            row += [format_score(name, second), _difference(name, first, second)] if base[split] else []
         rows.append((format_name(name), row))
     return ScoreTable(groups=groups, rows=rows, has_baseline=any(base.values()))
 
 
-def _difference(ours: Any, base: Any) -> str:
+def _difference(name: str, ours: Any, base: Any) -> str:
     first, second = as_finite(ours), as_finite(base)
     if first is None or second is None:
         return MISSING
-    return ("+" if first > second else "") + format_number(first - second)
+    return ("+" if first > second else "") + format_score(name, first - second)
 
 
 def build_speed(record: RunRecord) -> list[tuple[str, str]]:
     """Say how long it took and how fast it was."""
     train, facts = record.part("train"), []
+    for split in ("test", "eval"):
+        facts += describe_transcripts(split, record.part("transcripts", split), record.part(split))
     runtime, speed = as_finite(train.get("runtime_s")), as_finite(train.get("samples_per_second"))
     if runtime is not None:
         facts.append(("training time", format_duration(runtime)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,20 +11,26 @@ from typing import Any
 
 from transformers import TrainingArguments, set_seed
 
+from hf_finetune.data.rows import sum_seconds
 from hf_finetune.data.scored import Asked, ScoredSplit, build_scored
 from hf_finetune.engines.evaluation import evaluate as score
 from hf_finetune.errors import DataError, ModelError, RecipeError
 from hf_finetune.formatting import wilson_interval
 from hf_finetune.metrics import MetricSet, build_metrics
+from hf_finetune.metrics.transcript_notes import TranscriptNotes
 from hf_finetune.model import load_model
+from hf_finetune.problems import TEXT
 from hf_finetune.recipe import Recipe, import_user_files
 from hf_finetune.runner.hops import build_parts, read_training, tell_data
 from hf_finetune.runner.tally import ClassTally, PerClass, TallyingMetrics, tell_classes
 from hf_finetune.tasks.matching import Unknown
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.trained import Trained, build_trained_task, find_trained
+from hf_finetune.transcript_words import tell_notes
 
 __all__ = ["Evaluation", "evaluate"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,12 +42,13 @@ class Evaluation(Mapping[str, float]):
         scores: Name -> value, as in `scores.json`.
         rows: How many rows were scored.
         dropped: Rows that could not be used, where the recipe says to drop them.
-        intervals: Name -> where the true value lies, 95 times in a hundred (Wilson), for scores that are a
-            share of the rows; the others have none.
+        intervals: Name -> where the true value lies, 95 times in a hundred, for scores that are a share of
+            the rows (Wilson) and for error rates of text (`find_interval`); the others have none.
         classes: Class -> its scores; empty where nothing is classified.
         absent_classes: Classes of the model that no row has.
         unknown_classes: Class that the model does not know -> labels of it, each of them a mistake.
         known_only: Scores that leave the labels of unknown classes out.
+        transcripts: Of texts: what `TranscriptNotes.to_json` finds, such as rows with nothing written.
     """
 
     split: str
@@ -52,6 +60,7 @@ class Evaluation(Mapping[str, float]):
     absent_classes: tuple[str, ...] = ()
     unknown_classes: Mapping[str, int] = field(default_factory=dict)
     known_only: tuple[str, ...] = ()
+    transcripts: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
         return self.scores[name]
@@ -75,6 +84,7 @@ class Evaluation(Mapping[str, float]):
         if self.unknown_classes:
             facts["unknown_classes"] = dict(self.unknown_classes)
             facts["known_only"] = list(self.known_only)
+        facts |= self.transcripts
         return {**scores, **{name: fact for name, fact in facts.items() if name not in scores}}
 
 
@@ -151,9 +161,13 @@ def evaluate(
         metrics=TallyingMetrics(metrics, tally, found.unknown_labels),
     )
     with TerminalProgress() as progress:
-        scores = score(parts, found.rows, prefix=found.name, on_step=progress.track(found.name))
+        notes = TranscriptNotes(metrics)
+        takes = notes if space.problem_type in TEXT else None
+        step = progress.track(found.name)
+        scores = score(parts, found.rows, prefix=found.name, on_batch=takes, on_step=step)
     plain = {name.removeprefix(f"{found.name}_"): value for name, value in scores.items()}
-    return _describe(found, plain, metrics, tally)
+    told = notes.to_json(audio_s=sum_seconds(found.rows.raw, task), runtime_s=plain["runtime"])
+    return _describe(found, plain, metrics, tally, told)
 
 
 def _read_wish(trained: Trained, split: str | None, overrides: Sequence[str]) -> Asked:
@@ -210,18 +224,25 @@ def _read_counts(trained: Trained) -> list[int]:
 
 
 def _describe(
-    found: ScoredSplit, scores: Mapping[str, float], metrics: MetricSet, tally: ClassTally
+    found: ScoredSplit,
+    scores: Mapping[str, float],
+    metrics: MetricSet,
+    tally: ClassTally,
+    transcripts: Mapping[str, Any],
 ) -> Evaluation:
     """Put together what is known, and say what the reader of a score must know."""
     classes = tally.score()
     unknown = {name: classes[name].rows for name in found.matched.unknown}
     absent = tuple(name for name in tally.own if not classes[name].rows)
     tell_classes(found.name, len(found.rows), absent, unknown)
+    for sentence in tell_notes(found.name, transcripts):
+        logger.warning(sentence)
     shares = {
         name: wilson_interval(scores[name], len(found.rows))
         for name in metrics.shares
         if name in scores and 0 <= scores[name] <= 1
     }
+    shares |= {name: tuple(interval) for name, interval in transcripts.get("interval", {}).items()}
     return Evaluation(
         split=found.name,
         scores=scores,
@@ -232,4 +253,5 @@ def _describe(
         absent_classes=absent,
         unknown_classes=unknown,
         known_only=("loss", *metrics.names_known_only) if unknown else (),
+        transcripts={name: fact for name, fact in transcripts.items() if name not in ("rows", "interval")},
     )

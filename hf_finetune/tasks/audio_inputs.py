@@ -1,7 +1,8 @@
 """Clips -> model inputs by the checkpoint's own feature extractor, long ones window by window; micro-batches.
 
 Rows are not padded to each other when they are made, so that a row does not depend on those beside it;
-`pad_rows` pads a micro-batch to its longest row. An extractor whose inputs always have one length (Whisper's
+`pad_rows` pads a micro-batch to its longest row, and evaluations undo that for models that hear the padding
+(equal_lengths.py). An extractor whose inputs always have one length (Whisper's
 30 s, AST's 10 s) pads to that by itself. There is an attention mask where the extractor returns one: wav2vec2
 models with `feat_extract_norm: group` were trained without, and their extractors say so.
 
@@ -22,6 +23,8 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_finetune.problems import NUM_SAMPLES
+from hf_finetune.tasks.equal_lengths import forward_alike
 from hf_finetune.tasks.feature_extractor import find_window
 from hf_finetune.tasks.values import Row
 
@@ -83,11 +86,14 @@ class WindowTransform(AudioTransform):
         self.key = self.key and f"{self.key}-{self.size}"
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Return the inputs, [W, ...] for each row, and "num_windows", int64 [B]."""
+        """Return the inputs, [W, ...] for each row, "num_windows" [B]; without a mask "num_samples" [B]."""
         made = [[self.extract(window) for window in self.cut(row["audio"])] for row in rows]
         names = made[0][0]
         inputs = {name: [torch.stack([one[name] for one in windows]) for windows in made] for name in names}
-        return {**inputs, NUM_WINDOWS: torch.tensor([len(windows) for windows in made])}
+        counts = {NUM_WINDOWS: torch.tensor([len(windows) for windows in made])}
+        if "attention_mask" not in names and made[0][0][self.names[0]].dim() == 1:
+            counts[NUM_SAMPLES] = torch.tensor([len(windows[0][self.names[0]]) for windows in made])
+        return {**inputs, **counts}
 
     def cut(self, clip: np.ndarray) -> list[np.ndarray]:
         """Return windows that cover a clip: as few as possible, all of one length, evenly spaced."""
@@ -132,10 +138,12 @@ def forward_windows(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Any
     windows = {name: value for name, value in inputs.items() if name != NUM_WINDOWS}
     counts = inputs[NUM_WINDOWS].tolist() if NUM_WINDOWS in inputs else []
     if sum(counts) == len(counts):
-        return model(**windows)
+        return forward_alike(model, windows)
+    if NUM_SAMPLES in windows:
+        windows[NUM_SAMPLES] = windows[NUM_SAMPLES].repeat_interleave(inputs[NUM_WINDOWS])
     step = len(counts)
     parts = [
-        model(**{name: value[start : start + step] for name, value in windows.items()}).logits
+        forward_alike(model, {name: value[start : start + step] for name, value in windows.items()}).logits
         for start in range(0, sum(counts), step)
     ]
     logits = torch.stack([own.mean(dim=0) for own in torch.split(torch.cat(parts), counts)])  # [B, C]

@@ -15,11 +15,13 @@ from hf_finetune.formatting import (
     format_name,
     format_number,
     format_rate,
+    format_score,
     is_score,
     wilson_interval,
 )
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.secrecy import hide_secrets
+from hf_finetune.transcript_words import describe_transcripts, tell_notes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +57,9 @@ def print_summary(run_folder: Path, *, console: Console | None = None) -> None:
     if table is not None:
         out.print(Padding(table, (0, 0, 0, 2), expand=False))
         out.print()
-    facts = [*_certainty(scores), *_facts(scores), *_places(run_folder)]
+    for sentence in tell_notes(*_last_transcripts(scores)):
+        out.print(Text(printable(f"  {sentence}", out), style="bold red"), soft_wrap=True)
+    facts = [*_certainty(scores), *_transcript_facts(scores), *_facts(scores), *_places(run_folder)]
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
         out.print(Text(printable(f"  {name:<{width}}  {value}", out)), soft_wrap=True)
@@ -94,7 +98,8 @@ def _headline(scores: Any) -> str:
         return ""
     metric = format_name(str(best.get("metric") or "score"))
     step = f", update {format_number(best['step'])}" if best.get("step") is not None else ""
-    return f"Best {metric} {format_number(best['value'])} ({best.get('split', 'eval')} split{step})"
+    value = format_score(str(best.get("metric")), best["value"])
+    return f"Best {metric} {value} ({best.get('split', 'eval')} split{step})"
 
 
 def _score_table(scores: Any, console: Console) -> Table | None:
@@ -118,7 +123,7 @@ def _score_table(scores: Any, console: Console) -> Table | None:
         table.add_column(name, justify="right", overflow="fold")
     for name in sorted(names, key=lambda name: (name != metric, name == "loss", name)):
         values = [
-            format_number(column.get(name)) if name in column else MISSING for column in columns.values()
+            format_score(name, column.get(name)) if name in column else MISSING for column in columns.values()
         ]
         table.add_row(*(Text(printable(text, console)) for text in (format_name(name), *values)))
     return table
@@ -135,6 +140,17 @@ def _certainty(scores: Any) -> list[tuple[str, str]]:
             told = f"{num_rows:,.0f} rows; 95 % interval of the accuracy {low:.3f} to {high:.3f}"
             facts.append((f"{split} split", told))
     return facts
+
+
+def _last_transcripts(scores: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the split that is told of, and what is known of its transcripts."""
+    known = [split for split in ("test", "eval") if _part(scores, "transcripts", split)]
+    return (known[0], _part(scores, "transcripts", known[0])) if known else ("", {})
+
+
+def _transcript_facts(scores: Any) -> list[tuple[str, str]]:
+    split, notes = _last_transcripts(scores)
+    return describe_transcripts(split, notes, _part(scores, split) if split else {})
 
 
 def _facts(scores: Any) -> list[tuple[str, str]]:

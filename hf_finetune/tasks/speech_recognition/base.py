@@ -15,10 +15,11 @@ from hf_finetune.recipe import NamedSpec, SpeechRecognitionOptions
 from hf_finetune.tasks.audio import BOUND_ROLES, ClipLimits, build_audio_preparation, rank_audio
 from hf_finetune.tasks.audio_pictures import draw_clip, encode_clip
 from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.equal_lengths import forward_alike
 from hf_finetune.tasks.feature_extractor import find_window, load_feature_extractor
 from hf_finetune.tasks.features import label_kind
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, collate_speech
-from hf_finetune.tasks.values import Arrays, Preparation, Role, Row, Space, Transform
+from hf_finetune.tasks.values import Arrays, Forward, Preparation, Role, Row, Space, Transform
 
 if TYPE_CHECKING:
     import torch
@@ -131,6 +132,14 @@ class SpeechTask(Task):
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns clips into "input_values" [N] or "input_features", and their masks."""
         return SpeechTransform(self.extractor)
+
+    def build_eval_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
+        """Return the same for evaluation and `predict`, which want to know how long a clip is."""
+        return SpeechTransform(self.extractor, is_evaluated=True)
+
+    def build_forward(self) -> Forward | None:
+        """Return what lets no row depend on the others of its batch."""
+        return forward_alike
 
     def build_collate(
         self, space: Space

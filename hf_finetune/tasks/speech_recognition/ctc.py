@@ -15,6 +15,7 @@ from torch import nn
 from hf_finetune.errors import DataError, ModelError
 from hf_finetune.hub_access import reading_hub
 from hf_finetune.pretrained import reading_checkpoint
+from hf_finetune.tasks.equal_lengths import count_inputs, forward_alike
 from hf_finetune.tasks.feature_encoder import freeze_feature_encoder
 from hf_finetune.tasks.matching import Unknown
 from hf_finetune.tasks.speech_recognition.base import SpeechTask
@@ -45,7 +46,7 @@ class CtcRecognition(SpeechTask):
     """Speech recognition by CTC."""
 
     auto_model = "AutoModelForCTC"
-    of_the_other = ("language", "task", "generation", "timestamps")
+    of_the_other = ("language", "task", "generation", "timestamps", "max_tokens_per_second")
 
     def load_processor(self, recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
         """Load the feature extractor, and the tokenizer where there is one; return the extractor."""
@@ -221,15 +222,17 @@ class CtcRecognition(SpeechTask):
         is_wave = self.extractor.model_input_names[0] == "input_values"
         if not is_wave or getattr(self.config, "add_adapter", False):
             return super().build_predict_forward()
-        return partial(forward_long_waves, sampling_rate=self.extractor.sampling_rate)
+        whole = partial(forward_long_waves, sampling_rate=self.extractor.sampling_rate)
+        return partial(forward_alike, forward=whole)
 
     def build_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
         """Return what takes the best token of each frame: "prediction" [B, T], -100 past a clip's end."""
 
         def reduce(model: nn.Module, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
             best = outputs.logits.argmax(-1)
-            if "attention_mask" in inputs:
-                frames = space.count_frames(inputs["attention_mask"].sum(-1))
+            lengths = count_inputs(inputs)
+            if lengths is not None:
+                frames = space.count_frames(lengths)
                 is_past = torch.arange(best.shape[1], device=best.device) >= frames[:, None]
                 best = best.masked_fill(is_past, IGNORED)
             return {"prediction": best}

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from hf_finetune.problems import NUM_SAMPLES
 from hf_finetune.tasks.audio_inputs import AudioTransform, pad_rows
+from hf_finetune.tasks.values import Row
 
 __all__ = ["IGNORED", "SpeechTransform", "collate_speech", "shift_right"]
 
@@ -25,19 +27,27 @@ class SpeechTransform(AudioTransform):
     Args:
         extractor: Of the checkpoint.
         has_mask: Whether the model wants to know; None leaves it to the extractor.
-        keeps_all: Whether a clip that is longer than what the model hears at once is not cut.
+        is_evaluated: Whether "num_samples" goes along, and a clip that is longer than what the model hears at
+            once is not cut.
     """
 
-    def __init__(self, extractor: Any, *, has_mask: bool | None = None, keeps_all: bool = False) -> None:
+    def __init__(self, extractor: Any, *, has_mask: bool | None = None, is_evaluated: bool = False) -> None:
         # said to each call: from its own attribute Whisper's would make a mask of samples, not of frames
         self.has_mask = has_mask or getattr(extractor, "return_attention_mask", None)
-        self.keeps_all = keeps_all
+        self.is_evaluated = is_evaluated
         super().__init__(extractor)
-        self.key = self.key and f"{self.key}-{self.has_mask}"
+        self.key = self.key and f"{self.key}-{self.has_mask}-{is_evaluated}"
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return the inputs of each row, and in evaluations the samples of its clip: "num_samples" [B]."""
+        lengths = (
+            {NUM_SAMPLES: torch.tensor([len(row["audio"]) for row in rows])} if self.is_evaluated else {}
+        )
+        return {**super().__call__(rows), **lengths}
 
     def extract(self, clip: np.ndarray) -> dict[str, torch.Tensor]:
         """Return "input_values" [N] or "input_features" of one clip, and "attention_mask"."""
-        is_long = self.keeps_all and self.full_length is not None and len(clip) > self.full_length
+        is_long = self.is_evaluated and self.full_length is not None and len(clip) > self.full_length
         found = self.extractor(
             clip,
             sampling_rate=self.extractor.sampling_rate,

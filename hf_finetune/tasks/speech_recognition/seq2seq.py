@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,18 @@ from hf_finetune.tasks.speech_recognition.generation import set_generation
 from hf_finetune.tasks.speech_recognition.inputs import SpeechTransform, shift_right
 from hf_finetune.tasks.speech_recognition.spaces import WritingSpace
 from hf_finetune.tasks.speech_recognition.transcripts import TextTargets, build_cleaner, read_transcripts
-from hf_finetune.tasks.values import Arrays, Decode, Matched, Preparation, Row, Space, Targets, Transform
+from hf_finetune.tasks.speech_recognition.writing import MARGIN, count_allowed, write
+from hf_finetune.tasks.values import (
+    Arrays,
+    Decode,
+    Forward,
+    Matched,
+    Preparation,
+    Row,
+    Space,
+    Targets,
+    Transform,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +39,8 @@ if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
 __all__ = ["Seq2SeqRecognition"]
+
+logger = logging.getLogger(__name__)
 
 NO_TIMESTAMPS = "<|notimestamps|>"
 """The last of Whisper's tokens that are no times."""
@@ -47,6 +60,7 @@ class Seq2SeqRecognition(SpeechTask):
 
     def __init__(self, recipe: Recipe, config: Any) -> None:
         super().__init__(recipe, config)
+        self.where = recipe.where
         if self.options.timestamps and config.model_type != "whisper":
             raise RecipeError(
                 f"task.timestamps: {config.model_type} has none",
@@ -165,10 +179,36 @@ class Seq2SeqRecognition(SpeechTask):
     def judge(self, lengths: Any, targets: Any, space: Space) -> list[tuple[int, str]]:
         """List the rows whose transcript has more tokens than the decoder writes."""
         most = getattr(self.config, "max_target_positions", None) or self.config.max_position_embeddings
+        self._judge_limit(lengths, targets)
         return [
             (int(row), f"the transcript has {targets.lengths[row]} tokens, and the decoder writes {most}")
             for row in np.flatnonzero(targets.lengths > most)
         ]
+
+    def _judge_limit(self, lengths: Any, targets: Any) -> None:
+        """Warn where transcripts are longer than what may be written of their clips; stop where many are.
+
+        Raises:
+            RecipeError: More than one in twenty is.
+        """
+        per_second = self.options.max_tokens_per_second
+        if per_second is None or not self.is_writing:
+            return
+        seconds = lengths / self.extractor.sampling_rate
+        long = np.flatnonzero((targets.lengths > np.ceil(count_allowed(seconds, per_second))) & (lengths > 0))
+        if not len(long):
+            return
+        needed = int(np.ceil(np.max((targets.lengths[long] - MARGIN) / seconds[long])))
+        row, place = int(long[0]), self.where("task.max_tokens_per_second")
+        what = (
+            f"{len(long)} of {len(lengths)} transcripts are longer than what max_tokens_per_second: "
+            f"{per_second:g} lets be written, as row {row}: {targets.lengths[row]} in {seconds[row]:.2f} s"
+        )
+        if len(long) > len(lengths) / 20:
+            raise RecipeError(
+                what, where=place, todo=f"Write task: {{max_tokens_per_second: {needed}}}, or null."
+            )
+        logger.warning("%s; max_tokens_per_second: %d lets all of them", what, needed)
 
     def adapt_model(self, model: nn.Module, recipe: Recipe, *, from_scratch: bool) -> None:
         """Give the model its settings for writing; they are saved with it: `pipeline` writes alike."""
@@ -176,15 +216,15 @@ class Seq2SeqRecognition(SpeechTask):
 
     def build_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return what turns clips into features; SpecAugment must know where a clip ends."""
-        return self._build_transform(keeps_all=False)
+        return self._build_transform(is_evaluated=False)
 
     def build_eval_transform(self, processor: Any, samples: Sequence[Row] = ()) -> Transform:
         """Return the same for evaluation and `predict`: a long clip is heard window by window."""
-        return self._build_transform(keeps_all=True)
+        return self._build_transform(is_evaluated=True)
 
-    def _build_transform(self, *, keeps_all: bool) -> Transform:
+    def _build_transform(self, *, is_evaluated: bool) -> Transform:
         has_mask = self.config.model_type == "whisper" and self.config.apply_spec_augment
-        return SpeechTransform(self.extractor, has_mask=has_mask or None, keeps_all=keeps_all)
+        return SpeechTransform(self.extractor, has_mask=has_mask or None, is_evaluated=is_evaluated)
 
     def build_predict_preparation(
         self, feature: Any, folders: Sequence[str], *, processor: Any
@@ -210,8 +250,12 @@ class Seq2SeqRecognition(SpeechTask):
         return collate
 
     def build_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
-        """Return what lets the model write: "prediction" int64 [B, L], padded with the padding token."""
-        return partial(_write, {}) if self.is_writing else lambda model, inputs, outputs: {}
+        """Return what lets the model write: "prediction" int64 [B, L], padded, and "hit_limit" bool [B]."""
+        return self._write if self.is_writing else lambda model, inputs, outputs: {}
+
+    def build_predict_forward(self) -> Forward | None:
+        """Return nothing: a file has no transcript to be read, and what is written is written by `reduce`."""
+        return None
 
     def build_predict_reduce(self, space: Any) -> Callable[[nn.Module, Any, Any], dict[str, torch.Tensor]]:
         """Return what lets the model write, and say when, where the recipe wants that or a clip is long.
@@ -228,9 +272,19 @@ class Seq2SeqRecognition(SpeechTask):
             )
             if is_long:
                 settings["generation_config"] = self._with_times(model)
-            return _write(settings, model, inputs, outputs)
+            return self._write(model, inputs, outputs, **settings)
 
         return reduce
+
+    def _write(self, model: Any, inputs: Any, outputs: Any, **settings: Any) -> dict[str, torch.Tensor]:
+        return write(
+            model,
+            inputs,
+            rate=self.extractor.sampling_rate,
+            per_second=self.options.max_tokens_per_second,
+            longest=self.window_seconds,
+            **settings,
+        )
 
     def _with_times(self, model: Any) -> Any:
         """Return a model's settings for writing with the token that older checkpoints do not name in them."""
@@ -244,24 +298,28 @@ class Seq2SeqRecognition(SpeechTask):
         def decode(reduced: Arrays) -> dict[str, np.ndarray]:
             named = [name for name in ("prediction", "labels") if name in reduced]
             texts = {name: np.array([space.read(row) for row in reduced[name]], object) for name in named}
-            return {**texts, **({"tokens": reduced["prediction"]} if "prediction" in reduced else {})}
+            if "prediction" not in reduced:
+                return texts
+            return {**texts, "tokens": reduced["prediction"], "hit_limit": reduced["hit_limit"]}
 
         return decode
 
     def tabulate(self, reduced: Arrays, space: Space) -> tuple[dict[str, Any], np.ndarray]:
         """Return the columns label and prediction; only the label where nothing is written."""
         if "prediction" in reduced:
-            return super().tabulate(reduced, space)
+            columns, badness = super().tabulate(reduced, space)
+            return {**columns, "hit_limit": [bool(hit) for hit in reduced["hit_limit"]]}, badness
         labels = [str(text) for text in reduced["labels"]]
         return {"label": labels}, np.zeros(len(labels))
 
     def say(self, row: Arrays, space: Any) -> dict[str, Any]:
         """Return the text of one file, and where the recipe wants it when each piece is said, in seconds."""
         no_timestamps = self.tokenizer.get_vocab().get(NO_TIMESTAMPS)
+        limit = {"hit_limit": bool(row["hit_limit"])}
         if no_timestamps is None or not (row["tokens"] > no_timestamps).any():
-            return super().say(row, space) | ({"pieces": []} if self.options.timestamps else {})
+            return super().say(row, space) | limit | ({"pieces": []} if self.options.timestamps else {})
         tokens = row["tokens"].tolist()
-        text = {"text": space.read_timed(row["tokens"])}
+        text = {"text": space.read_timed(row["tokens"]), **limit}
         if not self.options.timestamps:
             return text
         found = self.tokenizer.decode(tokens, output_offsets=True, skip_special_tokens=True)
@@ -270,8 +328,3 @@ class Seq2SeqRecognition(SpeechTask):
             for piece in found["offsets"]
         ]
         return {**text, "pieces": pieces}
-
-
-def _write(settings: dict[str, Any], model: Any, inputs: Any, outputs: Any) -> dict[str, torch.Tensor]:
-    heard = {name: value for name, value in inputs.items() if name != "decoder_input_ids"}
-    return {"prediction": model.generate(**heard, **settings)}

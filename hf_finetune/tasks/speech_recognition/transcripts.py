@@ -73,9 +73,11 @@ def read_transcripts(
     """Return split -> its cleaned transcripts, chunk by chunk.
 
     Raises:
-        DataError: A transcript is missing (null), or all of the training split are empty.
+        DataError: The column is no text, a transcript is missing (null), or all of the training split are
+            empty.
     """
     for split, column in columns.items():
+        _require_text(split, column, where)
         if column.null_count:
             row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
             raise DataError(
@@ -97,6 +99,22 @@ def read_transcripts(
             todo="Check the column, and what task.remove takes away.",
         )
     return texts
+
+
+def _require_text(split: str, column: pa.ChunkedArray, where: str) -> None:
+    """Refuse numbers: whoever read "007" as one has lost two zeros, and 1984.0 is not what was said."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return
+    first = next((value for value in column.to_pylist() if value is not None), None)
+    raise DataError(
+        f"the transcripts of the split {split!r} are not text but {kind}, such as {first!r}",
+        where=where,
+        todo="Write them as text: a csv is read as numbers where it holds nothing else, a jsonl with "
+        f'{{"text": "{first}"}} and a parquet of strings are not; zeros in front are then kept, too.',
+    )
 
 
 def build_cleaner(case: str | None, remove: str | None) -> Callable[[str], str]:

@@ -183,3 +183,12 @@ def test_characters_the_vocabulary_does_not_have(
     pq.write_table(pa.table(rows | {"text": ["éü", "ü", "ö", "é", "é", "é"]}), data / "test.parquet")
     with pytest.raises(UserError, match=r"7 of 7 tokens .* Set task.case or task.remove"):
         check(recipe_of(data, tmp_path, "data.bad_rows=drop"))
+
+
+@pytest.mark.parametrize("values", [[1984, 12], [12.5, None], [True, False]])
+def test_numbers_are_no_transcripts(values: list[Any]) -> None:
+    """A csv of digits alone is read as numbers: "007" is 7 by then."""
+    with pytest.raises(
+        UserError, match=r"recipe: the transcripts of the split 'train' are not text but .*jsonl"
+    ):
+        read_transcripts({"train": pa.chunked_array([values])}, str, where="recipe")
