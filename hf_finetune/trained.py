@@ -139,7 +139,9 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
             todo="Name one that `hf-finetune push` wrote.",
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
-    recipe = load_recipe(folder.recipe, ["imports=[]", "sweep=null", *overrides], is_local=False)
+    recipe = load_recipe(
+        folder.recipe, ["imports=[]", "sweep=null", *overrides], is_local=False, is_new=False
+    )
     scores = json.loads(folder.scores.read_text(encoding="utf-8"))
     return Trained(name=source, folder=path, recipe=recipe, scores=scores, commit=path.name)
 
