@@ -22,8 +22,6 @@ __all__ = ["Trained", "build_trained_task", "find_trained"]
 logger = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
-PAST = ["sweep=null"]
-"""Of the recipe of a finished run: what earlier versions let pass and this one refuses."""
 NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
 """Files of a repository that are not fetched: other formats of the weights, pickles, code."""
 
@@ -122,8 +120,8 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
         check_best(best, scores, todo=anew, is_alone=is_run)
         if mismatch := describe_mismatch(best, scores):
             logger.warning("%s: %s. Score it: %s", name, mismatch, folder.say_resume())
-        recipe = load_recipe(folder.recipe, [*PAST, *overrides])
-        recorded = load_recipe(folder.recipe, PAST) if overrides else recipe
+        recipe = load_recipe(folder.recipe, overrides, is_new=False)
+        recorded = load_recipe(folder.recipe, is_new=False) if overrides else recipe
         return Trained(name=name, folder=best, recipe=recipe, scores=scores, recorded=recorded)
     if folder.has_run():
         raise RunFolderError(
@@ -149,8 +147,9 @@ def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Tr
             todo="Name one that `hf-finetune push` wrote.",
         )
     # code of the Hub is never run; what it would have registered is missed by its name, where it is needed
-    recipe = load_recipe(folder.recipe, ["imports=[]", *PAST, *overrides], is_local=False)
-    recorded = load_recipe(folder.recipe, ["imports=[]", *PAST], is_local=False) if overrides else recipe
+    own = ["imports=[]"]
+    recipe = load_recipe(folder.recipe, [*own, *overrides], is_local=False, is_new=False)
+    recorded = load_recipe(folder.recipe, own, is_local=False, is_new=False) if overrides else recipe
     scores = _read_scores(folder.scores, todo="Push it again.")
     try:
         # the commit says what it is: whoever may write to the repository may have changed it on purpose

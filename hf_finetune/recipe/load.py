@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hf_finetune.recipe.explain import explain
+from hf_finetune.recipe.names import check_names
 from hf_finetune.recipe.overrides import apply_override
 from hf_finetune.recipe.places import Finding, KeyPath, Node, Place, Problems, dotted, to_plain, walk
 from hf_finetune.recipe.recipe import Recipe
@@ -23,13 +24,17 @@ NO_SWEEP = (
 """What is wrong with `sweep`, whatever it says, and what to do instead."""
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, is_local: bool = True) -> Recipe:
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, is_local: bool = True, is_new: bool = True
+) -> Recipe:
     """Read a recipe, what it extends and the overrides; check all that needs neither data nor network.
 
     Args:
         path: The YAML file.
         overrides: `dotted.key=value`, the value as YAML; later ones win.
         is_local: False for a recipe from the Hub: it may neither import code nor extend files elsewhere.
+        is_new: False for the recipe of a run that was made: its names are looked up where they are needed,
+            and a `sweep` that an earlier version let pass stays.
 
     Raises:
         RecipeError: With one line for each problem, as `file:line:column: key: what. What to do`.
@@ -51,8 +56,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, is_local: bo
         problems.add(
             nodes["imports",].key_at, "a recipe from the Hub may not import code", todo, path=("imports",)
         )
-    if ("sweep",) in nodes and nodes["sweep",].value is not None:
+    if is_new and ("sweep",) in nodes and nodes["sweep",].value is not None:
         problems.add(nodes["sweep",].key_at, *NO_SWEEP, path=("sweep",))
+    for finding in check_names(to_plain(tree)) if is_new else ():
+        problems.add(_place(finding, nodes), finding.what, finding.todo, path=finding.path)
     recipe = _validate(tree, nodes, problems)
     problems.raise_if_any()
     assert recipe is not None

@@ -144,9 +144,10 @@ class Recipe(Spec):
     @classmethod
     def _check_training(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         metrics = info.data.get("metrics")
-        # the task's own metrics, and what the user's own give, are not known here
-        names = [spec.name for spec in metrics] if metrics and info.data.get("imports") == () else None
-        raise_findings(check_training(value, metrics=names))
+        names = [spec.name for spec in metrics or ()]
+        # the task's own metrics, and what the user's own and those of the Hub give, are not known here
+        is_known = names and "hub" not in names and info.data.get("imports") == ()
+        raise_findings(check_training(value, metrics=names if is_known else None))
         return value
 
     @field_validator("early_stopping")

@@ -113,7 +113,7 @@ class TaskSpec(Named):
     @model_validator(mode="after")
     def _has_known_options(self) -> TaskSpec:
         check_options(self.name, self.options)
-        if self.name in TASK_OPTIONS and self.problem_type is not None:
+        if self.name == "automatic-speech-recognition" and self.problem_type is not None:
             what = f"{self.name} has no such option: its labels are text"
             raise_findings([Finding(("problem_type",), what, "Remove it.", is_about_key=True)])
         return self

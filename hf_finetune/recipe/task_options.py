@@ -27,6 +27,12 @@ Text = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[StrictInt | StrictFloat, Field(gt=0)]
 
 
+class NoOptions(BaseModel):
+    """Options of a task that has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class ClipOptions(BaseModel):
     """Which clips can be used; the others are bad rows, which `data.bad_rows` is about."""
 
@@ -107,8 +113,12 @@ class SpeechRecognitionOptions(ClipOptions):
 TASK_OPTIONS: dict[str, type[BaseModel]] = {
     "audio-classification": AudioClassificationOptions,
     "automatic-speech-recognition": SpeechRecognitionOptions,
+    "image-classification": NoOptions,
 }
-"""Tasks that check their options before anything is imported; others check them when they are made."""
+"""The tasks that come along: their options are checked before anything is imported.
+
+The user's own tasks check theirs when they are made.
+"""
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -129,7 +139,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     for key in options:
         if key not in known:
             near = find_near(str(key), model.model_fields)
-            all_known = f"Known here: {list_words(list(model.model_fields))}."
+            all_known = (
+                f"Known here: {list_words(list(model.model_fields))}." if model.model_fields else "Remove it."
+            )
             todo = f"Did you mean '{near}'?" if near else all_known
             errors.append(details_of(Finding((key,), f"{name} has no such option", todo, is_about_key=True)))
     try:

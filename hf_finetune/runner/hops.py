@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
 from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults
+from hf_finetune.augment import AUGMENTATIONS
 from hf_finetune.card import write_card
 from hf_finetune.data import build_datasets, check_batch_size
 from hf_finetune.endings import explain_endings
@@ -23,19 +24,20 @@ from hf_finetune.errors import RecipeError, RunFolderError, UserError
 from hf_finetune.failures import raise_failures, surviving
 from hf_finetune.formatting import count_classes
 from hf_finetune.hub_access import tell_code_allowed
-from hf_finetune.losses import build_loss
-from hf_finetune.metrics import build_metrics
+from hf_finetune.losses import LOSSES, build_loss
+from hf_finetune.metrics import METRICS, build_metrics
 from hf_finetune.model import build_model, describe_share, trying_changes
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push_owned, push_while_training, require_push
 from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_without_effect
+from hf_finetune.registry import Registry
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
 from hf_finetune.run_folder import RunFolder, output_folder, own, write_json, write_text
 from hf_finetune.runner.finish import finish, run_baseline, with_callbacks
 from hf_finetune.runner.going_on import find_checkpoint
 from hf_finetune.runner.values import Prepared, Result
-from hf_finetune.tasks import Task, build_task
+from hf_finetune.tasks import TASKS, Task, build_task
 from hf_finetune.tasks.values import Space
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.tracking import require_trackers, track
@@ -136,6 +138,7 @@ def prepare(
         logger.warning("%s: %s has no effect: %s", recipe.where(key), key, why)
     # 2 registries
     import_user_files(recipe)
+    _require_names(recipe)
     if trust_remote_code:
         tell_code_allowed(recipe.model.checkpoint, recipe.model.revision)
     task = build_task(recipe, trust_remote_code=trust_remote_code)
@@ -246,6 +249,25 @@ def build_parts(
         forward=task.build_forward(),
         **own,
     )
+
+
+def _require_names(recipe: Recipe) -> None:
+    """Look every name up, now that the user's files have registered theirs; all that miss come at once."""
+    named: list[tuple[Registry[Any], str, str]] = [
+        (TASKS, "task", recipe.task.name),
+        *((METRICS, f"metrics.{i}", spec.name) for i, spec in enumerate(recipe.metrics)),
+        *((AUGMENTATIONS, f"data.augment.{i}", spec.name) for i, spec in enumerate(recipe.data.augment)),
+        *([(LOSSES, "loss", recipe.loss.name)] if recipe.loss else []),
+        (ENGINES, "engine", recipe.engine),
+    ]
+    missing = []
+    for registry, key, name in named:
+        try:
+            registry.get(name, where=recipe.where(f"{key}.name"))
+        except UserError as error:
+            missing.append(error)
+    if missing:
+        raise RecipeError.join(missing)
 
 
 def _require_engine_takes(args: TrainingArguments, recipe: Recipe) -> None:

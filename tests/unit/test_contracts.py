@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from hf_finetune.formatting import is_score
 from hf_finetune.losses import LOSSES
 from hf_finetune.metrics import METRICS
 from hf_finetune.recipe import load_recipe
+from hf_finetune.recipe.names import NAMES
+from hf_finetune.recipe.task_options import TASK_OPTIONS
 from hf_finetune.runner import evaluate, run
 from hf_finetune.tasks import TASKS, LabelSpace
 
@@ -39,6 +42,26 @@ SPACES = {
     "seq2seq": SimpleNamespace(problem_type="seq2seq", names=(), num_labels=9),
 }
 NEEDS_A_HUB = {"hub"}
+REGISTRIES = {
+    "task": TASKS,
+    "metric": METRICS,
+    "loss": LOSSES,
+    "augmentation": AUGMENTATIONS,
+    "engine": ENGINES,
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_names_that_are_known_without_importing_are_those_of_the_registry(kind):
+    ours = [
+        name
+        for name in REGISTRIES[kind].names()
+        if inspect.unwrap(
+            getattr(REGISTRIES[kind].get(name), "func", REGISTRIES[kind].get(name))
+        ).__module__.startswith("hf_finetune.")
+    ]
+    assert sorted(NAMES[kind]) == ours
+    assert set(TASK_OPTIONS) == set(NAMES["task"])
 
 
 SMOKE_RECIPES = sorted(SMOKE.glob("*.yaml"))

@@ -34,6 +34,7 @@ def complaint(capsys):
 @pytest.mark.parametrize(
     ("override", "what"),
     [
+        ("task={name: image-classification, image_siz: 384}", "image-classification has no such option. Rem"),
         ("task=image_classification", "unknown task 'image_classification'. Did you mean 'image-class"),
         ("engine=acelerate", "unknown engine 'acelerate'. Did you mean 'accelerate'? Known: accelerate, "),
         ("metrics=[acuracy]", "unknown metric 'acuracy'. Did you mean 'accuracy'? Known: accuracy, cer"),
@@ -73,6 +74,19 @@ def test_a_wrong_override(complaint, override, what):
     said = complaint("check", RECIPE, override)
     assert f"error: <override> {override}: " in said
     assert what in said
+
+
+def test_all_names_that_nothing_registered_come_at_once(complaint, tmp_path):
+    (tmp_path / "mine.py").write_text("from hf_finetune import losses as mine\nmine.LOSSES.register(str())")
+    words = [
+        f"imports=[{tmp_path}/mine.py]",
+        "metrics=[f2]",
+        "loss=focl",
+        "engine=acelerate",
+    ]
+    said = complaint("check", RECIPE, *words)
+    for part in ("metrics=[f2]: unknown metric 'f2'", "unknown loss 'focl'", "unknown engine 'acelerate'"):
+        assert part in said
 
 
 def test_a_size_that_the_processor_does_not_make(complaint):

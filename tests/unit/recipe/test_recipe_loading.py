@@ -20,7 +20,7 @@ data:
   path: org/pictures
   augment: [{name: random_crop, padding: 4}, horizontal_flip]
 metrics: [accuracy, {name: f1, average: macro}]
-loss: {name: label_smoothing, factor: 0.1}
+loss: {name: huber, factor: 0.1}
 training:
   learning_rate: 5e-5
   num_train_epochs: 3
@@ -57,7 +57,7 @@ def test_a_recipe_is_a_frozen_value(base: Path) -> None:
 
 
 def test_a_smallest_recipe_has_all_defaults() -> None:
-    recipe = load("task: t\nmodel: {checkpoint: m}\ndata: {path: p}\n")
+    recipe = load("task: image-classification\nmodel: {checkpoint: m}\ndata: {path: p}\n")
     assert recipe.data.splits.train == "train"
     assert recipe.data.splits.eval is None
     assert recipe.data.holdout == 0.1
@@ -80,7 +80,7 @@ def test_a_smallest_recipe_has_all_defaults() -> None:
         "training: {metric_for_best_model: anything}",
         "metrics: [f1]\ntraining: {metric_for_best_model: eval_f1_macro}",
         "metrics: [{name: top_k_accuracy, k: 3}]\ntraining: {metric_for_best_model: top_3_accuracy}",
-        "metrics: [org/some-metric]\ntraining: {metric_for_best_model: some_metric}",
+        "metrics: [{name: hub, path: org/some-metric}]\ntraining: {metric_for_best_model: some_metric}",
         "metrics: [accuracy]\ntraining: {metric_for_best_model: eval_loss, greater_is_better: false}",
         "training: {gradient_checkpointing: true, include_num_input_tokens_seen: true}",
         "training: {predict_with_generate: true, generation_max_length: 64}",
@@ -93,7 +93,7 @@ def test_a_smallest_recipe_has_all_defaults() -> None:
     ],
 )
 def test_what_is_right_is_taken(lines: str) -> None:
-    recipe = load(f"task: t\nmodel: {{checkpoint: m}}\ndata: {{path: p}}\n{lines}\n")
+    recipe = load(f"task: image-classification\nmodel: {{checkpoint: m}}\ndata: {{path: p}}\n{lines}\n")
     assert load(recipe.to_yaml()) == recipe
 
 
@@ -121,8 +121,8 @@ def test_mappings_merge_and_everything_else_is_replaced() -> None:
 
 
 def test_options_stay_with_the_same_name_and_go_with_another() -> None:
-    same = load("extends: base.yaml\nloss: {name: label_smoothing, weight: 2}\nmodel: {peft: {r: 8}}\n")
-    assert same.loss == NamedSpec(name="label_smoothing", options={"factor": 0.1, "weight": 2})
+    same = load("extends: base.yaml\nloss: {name: huber, weight: 2}\nmodel: {peft: {r: 8}}\n")
+    assert same.loss == NamedSpec(name="huber", options={"factor": 0.1, "weight": 2})
     assert same.model.peft is not None
     assert same.model.peft.options == {"r": 8}
     other = load("extends: base.yaml\nloss: {name: focal, gamma: 2}\nmodel: {peft: {method: ia3}}\n")

@@ -10,7 +10,8 @@ import sys, tempfile, pathlib
 from hf_finetune.errors import RecipeError
 from hf_finetune.recipe import json_schema, load_recipe
 path = pathlib.Path(tempfile.mkdtemp()) / "r.yaml"
-path.write_text("task: t\\nmodel: {checkpoint: m}\\ndata: {path: p}\\ntraining: {report_to: wandb}\\n")
+task = "task: image-classification\\n"
+path.write_text(task + "model: {checkpoint: m}\\ndata: {path: p}\\ntraining: {report_to: wandb}\\n")
 assert load_recipe(path, ["training.learning_rate=1e-4"]).to_yaml()
 try:
     load_recipe(path, ["training.learning_rat=1"])

@@ -11,7 +11,7 @@ import pytest
 from hf_finetune.errors import RecipeError, UserError
 from hf_finetune.recipe import Recipe, import_user_files, load_recipe
 
-TEXT = "task: t\nmodel: {checkpoint: m}\ndata: {path: p}\n"
+TEXT = "task: image-classification\nmodel: {checkpoint: m}\ndata: {path: p}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -103,4 +103,46 @@ def test_a_recipe_from_the_hub_extends_only_files_beside_it(folder: Path) -> Non
         with pytest.raises(RecipeError, match="outside the recipe's folder"):
             load_recipe(path, is_local=False)
     path.write_text("extends: base.yaml\n")
-    assert load_recipe(path, is_local=False).task.name == "t"
+    assert load_recipe(path, is_local=False).task.name == "image-classification"
+
+
+NAMES = (
+    "task: mine\nmodel: {checkpoint: m}\ndata: {path: p, augment: [gain, blur]}\nmetrics: [accuracy, f2]\n"
+)
+
+
+def test_names_that_the_files_register_are_known_without_running_them(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "import torch\nfrom hf_finetune import augment, tasks\nraise SystemExit\n"
+        "@tasks.TASKS.register('mine')\nclass Mine: ...\n"
+        "@augment.AUGMENTATIONS.register('blur')\nclass B: ...\n"
+    )
+    (folder / "own.yaml").write_text(f"{NAMES}imports: [mine.py]\n")
+    with pytest.raises(
+        RecipeError, match=r"^recipes/own.yaml:4:21: metrics.1: unknown metric 'f2'"
+    ) as caught:
+        load_recipe(folder / "own.yaml")
+    assert len(caught.value.problems) == 1
+    (folder / "own.yaml").write_text(NAMES)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(folder / "own.yaml")
+    assert [str(problem).split(": ")[1] for problem in caught.value.problems] == [
+        "task",
+        "data.augment.1",
+        "metrics.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import helper\n",
+        "for n in 'ab': METRICS.register(n)(f)\n",
+        "from m import METRICS as M\nM.register('f2')(f)\n",
+    ],
+)
+def test_names_of_files_that_cannot_be_read_off_are_looked_up_later(folder: Path, code: str) -> None:
+    (folder / "helper.py").touch()
+    (folder / "mine.py").write_text(code)
+    (folder / "own.yaml").write_text(f"{NAMES}imports: [mine.py]\n")
+    assert load_recipe(folder / "own.yaml").task.name == "mine"
