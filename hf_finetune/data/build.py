@@ -14,7 +14,7 @@ from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns
 from hf_finetune.data.holdout import hold_out
 from hf_finetune.data.load import find_empty_folders, find_folders, load_splits, take_split
-from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
+from hf_finetune.data.prepare import PreparedSplit, prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.errors import DataError
@@ -129,7 +129,9 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         sources["train"].features[input_column], find_folders(recipe), processor=processor
     )
     prepared = {
-        name: prepare_split(source, input_column, preparation, name=name, num_proc=recipe.data.num_proc)
+        name: prepare_split(
+            source, input_column, preparation, name=name, expression=expressions[name], recipe=recipe
+        )
         for name, source in sources.items()
     }
     problems = {name: _find_problems(prepared[name], task, targets[name], labels) for name in prepared}
@@ -215,8 +217,6 @@ def _judge_problems(
     """Return the rows to keep and those to drop; stop at bad ones when the recipe says so."""
     bad = [f"{name} row {row}: {reason}" for name, rows in problems.items() for row, reason in rows]
     if bad and recipe.data.bad_rows == "stop":
-        for split in prepared.values():
-            forget(split)
         more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise DataError(
             f"{len(bad)} unusable row{'s'[: len(bad) > 1]}: " + "; ".join(bad[:5]) + more,

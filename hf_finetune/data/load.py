@@ -11,6 +11,7 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from hf_finetune.data.sound_files import sounds_as_files
+from hf_finetune.data.tables import load_tables
 from hf_finetune.errors import DataError, HubError
 from hf_finetune.formatting import offer
 from hf_finetune.hub_access import find_cached_commit, is_path, is_reachable, reading_hub
@@ -76,15 +77,15 @@ def _load(recipe: Recipe, path: Path, options: dict[str, Any]) -> datasets.Datas
         return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
     if path.is_file():
         _refuse(recipe, ["revision", "data_dir", "data_files"], "for a single file")
-        return datasets.load_dataset(_builder_of(path, where), **options | {"data_files": str(path)})
+        return load_tables(_builder_of(path, where), place=spec.path, **options | {"data_files": str(path)})
     if path.is_dir() or spec.path in BUILDERS:
         _refuse(recipe, ["revision"], "for local files")
         _refuse_nothing(spec.path, path, spec, where)
-        return datasets.load_dataset(str(path) if path.is_dir() else spec.path, **options)
+        return load_tables(str(path) if path.is_dir() else spec.path, place=spec.path, **options)
     if is_path(spec.path) or path.suffix in BUILDER_OF_SUFFIX:
         raise _not_there(path, where)
     with reading_hub("dataset", spec.path, revision=spec.revision, where=where):
-        fetched = datasets.load_dataset(spec.path, revision=spec.revision, **options)
+        fetched = load_tables(spec.path, place=spec.path, revision=spec.revision, **options)
     _refuse_other_revision(fetched, spec, where)
     return fetched
 

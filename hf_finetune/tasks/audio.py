@@ -108,6 +108,7 @@ def build_audio_preparation(
             }
         ),
         key=f"audio-2-{MAX_GROWTH}-{sampling_rate}-{limits}-{','.join(folders)}",
+        folders=tuple(folders),
     )
 
 
