@@ -125,14 +125,17 @@ def check(
     from hf_finetune.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
+    num_warnings = 0
     if not schema_only:
         from hf_finetune.runner import check as check_recipe
 
         _quiet_libraries()
         for line in check_recipe(loaded, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle):
             typer.echo(line)
+            num_warnings += line.startswith("warning ")
     looked_at = " in what it says; names, model and data were not looked at" if schema_only else ""
-    typer.echo(f"{recipe}: nothing wrong found{looked_at}")
+    wrong = f"wrong but the warning{'s'[: num_warnings > 1]} above" if num_warnings else "wrong"
+    typer.echo(f"{recipe}: nothing {wrong} found{looked_at}")
 
 
 @app.command()

@@ -12,8 +12,10 @@ import numpy as np
 
 from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns
+from hf_finetune.data.duplicates import Duplicates, find_duplicates
 from hf_finetune.data.holdout import hold_out
 from hf_finetune.data.load import find_empty_folders, find_folders, load_splits, take_split
+from hf_finetune.data.overlap import find_overlaps
 from hf_finetune.data.prepare import PreparedSplit, prepare_split
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
@@ -42,6 +44,8 @@ class Splits:
         fingerprint: Of the contents: pixels, labels and their order; the same on every machine.
         dropped: Split -> (row, reason) of the rows that could not be used, when the recipe says to drop them.
         notes: What was inferred, a sentence each, to be shown to the user.
+        overlaps: What is wrong with scores of splits that are the same rows, a sentence each.
+        duplicates: Inputs that are in several rows.
     """
 
     train: Rows
@@ -52,6 +56,13 @@ class Splits:
     fingerprint: str
     dropped: Mapping[str, list[tuple[int, str]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = ()
+    duplicates: tuple[Duplicates, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what one must know of the data before believing the scores, a sentence each."""
+        return [*self.overlaps, *map(str, self.duplicates)]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -113,6 +124,8 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         name: take_split(loaded, expression, where=recipe.where(f"data.splits.{name}"))
         for name, expression in expressions.items()
     }
+    overlaps, doubled = find_overlaps(expressions, {name: len(rows) for name, rows in loaded.items()}, recipe)
+    notes += doubled
     columns = find_columns(recipe, task, sources["train"])
     input_column, label_column = (columns[role.name] for role in task.roles[:2])
     _check_features(sources, columns, recipe)
@@ -152,6 +165,8 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         fingerprint=_fingerprint(raw, labels),
         dropped=dropped,
         notes=tuple(notes),
+        overlaps=tuple(dict.fromkeys(overlaps.values())),
+        duplicates=tuple(find_duplicates(raw, labels, skip=overlaps)),
     )
 
 

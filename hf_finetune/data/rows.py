@@ -39,6 +39,7 @@ class RawRows:
         self, split: PreparedSplit, preparation: Preparation, rows: np.ndarray, targets: Targets
     ) -> None:
         self.split, self.rows, self.targets = split, rows, targets
+        self.folders = preparation.folders
         self._read = preparation.read
         self._cached = split.cached.with_format("arrow")
 

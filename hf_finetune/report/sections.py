@@ -32,7 +32,9 @@ __all__ = [
     "build_speed",
     "build_tiles",
     "flatten",
+    "list_duplicates",
     "say_certainty",
+    "say_doubts",
     "say_expected",
 ]
 
@@ -124,7 +126,7 @@ def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
 
 def build_alerts(record: RunRecord) -> list[str]:
     """Say first what a reader must know before believing the numbers."""
-    alerts = []
+    alerts = say_doubts(record)
     curves = build_curves(record.log)
     last = max((as_finite(entry.get("step")) or 0.0 for entry in record.log), default=0.0)
     if not record.is_finished:
@@ -156,6 +158,22 @@ def build_alerts(record: RunRecord) -> list[str]:
             "and so a little too good."
         )
     return alerts
+
+
+def say_doubts(record: RunRecord) -> list[str]:
+    """Say why scores may be too good: rows that are in two splits."""
+    shared = [str(one.get("what")) for one in record.duplicates if one.get("splits")]
+    return [f"{text[:1].upper()}{text[1:]}." for text in [*record.overlaps, *shared]]
+
+
+def list_duplicates(record: RunRecord) -> list[tuple[str, list[str]]]:
+    """Return what there is of inputs in several rows, and examples of it."""
+    found = []
+    for one in record.duplicates:
+        examples = one.get("examples")
+        listed = [str(example) for example in examples] if isinstance(examples, list) else []
+        found.append((str(one.get("what")), listed))
+    return found
 
 
 def build_scores(record: RunRecord) -> ScoreTable | None:

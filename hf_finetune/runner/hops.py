@@ -97,13 +97,20 @@ def run(
     return Result(folder=folder, state=state, scores=scores)
 
 
-def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code: bool = False) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    *,
+    trained: Trained | None = None,
+    trust_remote_code: bool = False,
+    warn: bool = True,
+) -> Prepared:
     """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
 
     Args:
         recipe: As `load_recipe` returns it.
         trained: A model that was trained by this recipe, to be used instead of the checkpoint.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
+        warn: Log what one must know of the data before believing the scores.
 
     Raises:
         UserError: Names, data, model or arguments do not fit.
@@ -139,7 +146,7 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
         args.train_batch_size * args.world_size,
         where=recipe.where("training.per_device_train_batch_size"),
     )
-    _tell(splits)
+    _tell(splits, warn=warn)
     specs = recipe.metrics or tuple(task.default_metrics(labels))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
     training |= choose_best_by(metrics, recipe, args)
@@ -203,9 +210,11 @@ def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None
     write_json(folder.environment, describe_environment(recipe.source) | inputs)
 
 
-def _tell(splits: Splits) -> None:
-    """Say what was inferred from the data and which rows were left out."""
+def _tell(splits: Splits, *, warn: bool) -> None:
+    """Say what was inferred from the data, which rows were left out, and what is odd about them."""
     for note in splits.notes:
         logger.info(note)
     for name, rows in splits.dropped.items():
         logger.warning("%s: %d unusable rows dropped, such as row %d: %s", name, len(rows), *rows[0])
+    for warning in splits.warnings if warn else ():
+        logger.warning(warning)
