@@ -127,6 +127,7 @@ def check(
     from hf_finetune.recipe import list_without_effect, load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
+    num_warnings = 0
     if schema_only:
         for key, why in list_without_effect(loaded):
             typer.echo(f"{loaded.where(key)}: {key} has no effect: {why}")
@@ -136,8 +137,10 @@ def check(
         _quiet_libraries()
         for line in check_recipe(loaded, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle):
             typer.echo(line)
+            num_warnings += line.startswith("warning ")
     looked_at = " in what it says; names, model and data were not looked at" if schema_only else ""
-    typer.echo(f"{recipe}: nothing wrong found{looked_at}")
+    wrong = f"wrong but the warning{'s'[: num_warnings > 1]} above" if num_warnings else "wrong"
+    typer.echo(f"{recipe}: nothing {wrong} found{looked_at}")
 
 
 @app.command()

@@ -59,6 +59,8 @@ def describe_inputs(recipe: Recipe, splits: Splits, args: TrainingArguments) -> 
         "rows": splits.sizes,
         "columns": dict(splits.columns),
         "dropped_rows": {name: [list(row) for row in rows] for name, rows in splits.dropped.items()},
+        "overlaps": list(splits.overlaps),
+        "duplicates": [one.to_json() for one in splits.duplicates],
         "seed": args.seed,
         "data_seed": args.data_seed,
     }

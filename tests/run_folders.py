@@ -404,6 +404,19 @@ HOSTILE = (
 )
 
 
+def share_rows(folder: Path) -> tuple[str, str, str]:
+    """Say in a run folder that rows are in two splits; return the two sentences and the example."""
+    overlap = "test is the training data (train): its scores say nothing about data the model has not seen"
+    what = "2 of the 9 rows of eval have the same input as a row of train"
+    example = "eval row 4 (val/a_*b*.png) is train row 3 (cat/<i>.png)"
+    shared = {"what": what, "rows": 2, "splits": ["train", "eval"], "examples": [example]}
+    repeated = {"what": "1 row repeats within train", "rows": 1, "splits": [], "examples": ["row 1 is row 0"]}
+    environment = json.loads((folder / "environment.json").read_text())
+    environment |= {"overlaps": [overlap], "duplicates": [shared, repeated]}
+    write_json(folder / "environment.json", environment)
+    return overlap, what, example
+
+
 def make_hostile_run(folder: Path) -> dict[str, Any]:
     """Every string that comes from outside is an attack or a nuisance."""
     scores = make_digits_run(folder)
@@ -411,7 +424,9 @@ def make_hostile_run(folder: Path) -> dict[str, Any]:
     scores["labels"] = list(HOSTILE)
     scores["test"][HOSTILE[0]] = 0.5
     write_json(folder / "scores.json", scores)
-    write_json(folder / "environment.json", {"platform": HOSTILE[0], bad: bad, "started": bad})
+    told = {"what": bad, "rows": 1, "splits": ["train", "eval"], "examples": [HOSTILE[0], HOSTILE[5]]}
+    data = {"overlaps": [HOSTILE[0], HOSTILE[8]], "duplicates": [told, {}, {"examples": 3, "splits": 1}, 5]}
+    write_json(folder / "environment.json", {"platform": HOSTILE[0], bad: bad, "started": bad, **data})
     (folder / "recipe.yaml").write_text(
         f"task: {json.dumps(bad)}\nmodel: {{checkpoint: {json.dumps(HOSTILE[0])}}}\n"
         "# </pre><script>window.hacked = 3</script>\n"

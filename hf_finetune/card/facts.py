@@ -11,7 +11,7 @@ from hf_finetune.formatting import as_finite, flatten_keys, format_duration, for
 from hf_finetune.recipe.wording import is_secret
 from hf_finetune.report.classes import Confusion
 from hf_finetune.report.record import RunRecord
-from hf_finetune.report.sections import say_certainty
+from hf_finetune.report.sections import list_duplicates, say_certainty, say_doubts
 from hf_finetune.report.sound_use import list_sound_notes, read_rate
 from hf_finetune.usage import show_adapter_usage, show_usage
 
@@ -160,6 +160,12 @@ def list_limits(record: RunRecord, confusion: Confusion | None) -> Iterator[str]
             f" ... ({len(names)} in all)" if len(names) > MAX_NAMES else ""
         )
         yield f"It knows {len(names)} classes ({shown}) and takes everything else for one of them."
+    doubts = say_doubts(record)
+    yield from doubts
+    for what, _ in list_duplicates(record):
+        sentence = f"{what[:1].upper()}{what[1:]}."
+        if sentence not in doubts:
+            yield sentence
     if record.is_finished and not record.part("test"):
         yield (
             "There was no test split: the scores are of the split by which the best model was chosen, "

@@ -13,8 +13,10 @@ import numpy as np
 from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns, pick_columns
 from hf_finetune.data.cuts import BOUNDS
+from hf_finetune.data.duplicates import Duplicates, find_duplicates
 from hf_finetune.data.load import load_splits, take_split
 from hf_finetune.data.local import EVAL_NAMES
+from hf_finetune.data.overlap import find_overlaps
 from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.data.usable import divide, read_usable
@@ -41,6 +43,8 @@ class Splits:
         fingerprint: Of the contents: pixels, labels and their order; the same on every machine.
         dropped: Split -> (row, reason) of the rows that could not be used, when the recipe says to drop them.
         notes: What was inferred, a sentence each, to be shown to the user.
+        overlaps: What is wrong with scores of splits that are the same rows, a sentence each.
+        duplicates: Inputs that are in several rows.
     """
 
     train: Rows
@@ -51,6 +55,13 @@ class Splits:
     fingerprint: str
     dropped: Mapping[str, list[tuple[int, str]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = ()
+    duplicates: tuple[Duplicates, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what one must know of the data before believing the scores, a sentence each."""
+        return [*self.overlaps, *map(str, self.duplicates)]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -119,6 +130,8 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         name: take_split(loaded, expression, where=recipe.where(f"data.splits.{name}"))
         for name, expression in expressions.items()
     }
+    overlaps, doubled = find_overlaps(expressions, {name: len(rows) for name, rows in loaded.items()}, recipe)
+    notes += doubled
     columns = find_columns(recipe, task, sources["train"])
     _, label_column = pick_columns(task, columns)
     _check_features(sources, columns, recipe)
@@ -128,7 +141,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         processor=processor,
         where=recipe.where,
     )
-    raw, dropped = read_usable(recipe, task, processor, sources, columns, targets, labels)
+    raw, dropped = read_usable(recipe, task, processor, sources, columns, targets, labels, expressions)
     if "eval" not in raw:
         raw["train"], raw["eval"] = divide(raw["train"], recipe, seed)
         notes.append(f"eval: {len(raw['eval'])} rows held out of train (seed {seed})")
@@ -143,6 +156,8 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
         fingerprint=_fingerprint(raw, labels),
         dropped=dropped,
         notes=tuple(notes),
+        overlaps=tuple(dict.fromkeys(overlaps.values())),
+        duplicates=tuple(find_duplicates(raw, labels, skip=overlaps)),
     )
 
 

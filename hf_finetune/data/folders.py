@@ -19,6 +19,7 @@ from datasets.data_files import DataFilesDict, DataFilesList
 
 from hf_finetune.data.kinds import is_medium
 from hf_finetune.data.layout import order_splits, unwrap
+from hf_finetune.data.table_cache import load_tables
 from hf_finetune.errors import DataError
 from hf_finetune.formatting import list_some
 
@@ -186,7 +187,7 @@ def _state(path: str) -> tuple[int, int]:
 
 
 def load_files(
-    builder: str, splits: Mapping[str, Iterable[str]], options: Mapping[str, Any]
+    builder: str, splits: Mapping[str, Iterable[str]], options: Mapping[str, Any], *, place: str
 ) -> datasets.DatasetDict:
     """Load files by a builder of `datasets`: these, none of them left out, names with [ ] or * included."""
     files = {
@@ -194,7 +195,7 @@ def load_files(
         for split in order_splits(splits)
         if (paths := list(splits[split]))
     }
-    return datasets.load_dataset(builder, data_files=DataFilesDict(files), **options)
+    return load_tables(builder, place=place, data_files=DataFilesDict(files), **options)
 
 
 def read_metadata(
@@ -220,7 +221,7 @@ def read_metadata(
                 where=folder.where,
                 todo=f"Put one beside them, such as {os.path.dirname(paths[0])}/metadata.csv.",
             )
-    loaded = load_files(folder.builder, splits, options)
+    loaded = load_files(folder.builder, splits, options, place=folder.what)
     named = {path for rows in loaded.values() for path in _list_paths(rows, folder.medium)}
     media = [path for paths in splits.values() for path in paths if is_medium(path, folder.medium)]
     lost = [path for path in media if path not in named]

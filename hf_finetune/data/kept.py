@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from datasets.fingerprint import Hasher
 
+from hf_finetune.data.cache import Key
 from hf_finetune.data.prepare import map_once
 from hf_finetune.data.rows import RawRows
 from hf_finetune.tasks.values import Transform
@@ -34,6 +35,7 @@ class KeptInputs:
     """
 
     def __init__(self, cached: datasets.Dataset, dtypes: dict[str, np.dtype[Any]]) -> None:
+        self._rows = cached  # marks the files as being read
         self._cached, self._dtypes = cached.with_format("arrow"), dtypes
 
     def take(self, indices: Sequence[int]) -> dict[str, list[torch.Tensor]]:
@@ -73,17 +75,22 @@ def keep_inputs(raw: RawRows, transform: Transform, *, name: str, num_proc: int 
     for column in first:
         columns[column] = datasets.Value("large_binary")
         columns[f"{column}_shape"] = datasets.List(datasets.Value("int64"))
-    fingerprint = Hasher.hash([raw.split.cached._fingerprint, raw.rows.tobytes(), key])
-    cached = map_once(
+    split = raw.split
+    made = map_once(
         datasets.Dataset.from_dict({"row": raw.rows}),
         partial(_make, raw=raw, transform=transform),
         features=datasets.Features(columns),
         chunk=CHUNK,
         num_proc=num_proc,
-        fingerprint=fingerprint,
+        key=Key(
+            table=Hasher.hash([split.key.table, raw.rows.tobytes(), key]),
+            source=split.stamp,
+            name=f"the inputs of {name}",
+            place=split.key.place,
+        ),
         title=f"Making the inputs of {name}",
     )
-    return KeptInputs(cached, {column: values[0].dtype for column, values in first.items()})
+    return KeptInputs(made.rows, {column: values[0].dtype for column, values in first.items()})
 
 
 def _make(numbers: Sequence[int], *, raw: RawRows, transform: Transform) -> dict[str, list[Any]]:

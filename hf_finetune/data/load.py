@@ -14,6 +14,7 @@ from hf_finetune.data.archives import ARCHIVE_ERRORS
 from hf_finetune.data.kinds import BUILDER_OF_SUFFIX, BUILDERS, is_archive, is_table
 from hf_finetune.data.local import LocalFiles, list_patterns
 from hf_finetune.data.sound_files import sounds_as_files
+from hf_finetune.data.table_cache import load_tables
 from hf_finetune.errors import DataError, HubError
 from hf_finetune.formatting import offer
 from hf_finetune.hub_access import find_cached_commit, is_path, is_reachable, reading_hub
@@ -132,8 +133,9 @@ def _load(recipe: Recipe, path: Path, is_labelled: bool) -> datasets.DatasetDict
 def _load_by_library(recipe: Recipe) -> datasets.DatasetDict:
     """Load what is not made of files on this disk, or says itself which file is which split."""
     spec = recipe.data
-    return datasets.load_dataset(
+    return load_tables(
         str(Path(spec.path).expanduser()) if Path(spec.path).expanduser().exists() else spec.path,
+        place=spec.path,
         name=spec.name,
         revision=spec.revision,
         data_dir=spec.data_dir,

@@ -257,7 +257,7 @@ class LocalFiles:
                 todo="Take it out, or put all files of a class into one folder.",
             )
         paths = {split: [item.path for item in rows] for split, rows in items.items()}
-        return load_files(folder.builder, paths, self.options), [], []
+        return load_files(folder.builder, paths, self.options, place=folder.what), [], []
 
     def _have_metadata(self, names: Iterable[str]) -> bool:
         return any(PurePosixPath(name).name in self.metadata for name in names)
@@ -271,7 +271,7 @@ class LocalFiles:
             self._check_csv(paths, options, roles, takes_options=self.is_labelled)
         for path in paths if builder == "webdataset" else ():
             check_tar(Path(path), where=self.where)
-        loaded = load_files(builder, splits, options)
+        loaded = load_files(builder, splits, options, place=self.spec.path)
         if builder == "json" and "field" not in options:
             check_json(loaded, where=self.where)
         return loaded

@@ -121,7 +121,16 @@ def build_scored(
         where=recipe.where,
     )
     targets = {choice.name: matched.targets}
-    usable, dropped = read_usable(recipe, task, processor, {choice.name: source}, columns, targets, space)
+    usable, dropped = read_usable(
+        recipe,
+        task,
+        processor,
+        {choice.name: source},
+        columns,
+        targets,
+        space,
+        {choice.name: choice.expression},
+    )
     raw = usable[choice.name]
     if choice.is_held_out:
         _require_same_division(recipe, asked, len(raw))

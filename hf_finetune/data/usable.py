@@ -12,7 +12,7 @@ from hf_finetune.data.columns import pick_columns
 from hf_finetune.data.cuts import add_bounds, refuse_shorter_rows
 from hf_finetune.data.holdout import hold_out
 from hf_finetune.data.load import find_folders
-from hf_finetune.data.prepare import PreparedSplit, forget, prepare_split
+from hf_finetune.data.prepare import PreparedSplit, prepare_split
 from hf_finetune.data.rows import RawRows
 from hf_finetune.errors import DataError
 from hf_finetune.tasks.base import Task
@@ -32,6 +32,7 @@ def read_usable(
     columns: Mapping[str, str],
     targets: Mapping[str, Targets],
     labels: Space,
+    expressions: Mapping[str, str],
 ) -> tuple[dict[str, RawRows], dict[str, list[tuple[int, str]]]]:
     """Decode and check the rows of some splits once, for training as for scoring.
 
@@ -43,6 +44,7 @@ def read_usable(
         columns: Role -> column.
         targets: Split -> what its rows should come out as.
         labels: What the model can say.
+        expressions: Split -> which split of the data set it is, such as "train[:90%]".
 
     Returns:
         Split -> the rows that can be used, and split -> those that cannot and are dropped: (row, reason).
@@ -56,7 +58,9 @@ def read_usable(
     feature = next(iter(sources.values())).features[column]
     preparation = task.build_preparation(feature, find_folders(recipe), processor=processor)
     prepared = {
-        name: prepare_split(source, column, preparation, name=name, num_proc=recipe.data.num_proc)
+        name: prepare_split(
+            source, column, preparation, name=name, expression=expressions[name], recipe=recipe
+        )
         for name, source in sources.items()
     }
     for name, split in prepared.items():
@@ -81,8 +85,6 @@ def _judge_problems(
     """Return the rows to keep and those to drop; stop at bad ones when the recipe says so."""
     bad = [f"{name} row {row}: {reason}" for name, rows in problems.items() for row, reason in rows]
     if bad and recipe.data.bad_rows == "stop":
-        for split in prepared.values():
-            forget(split)
         more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise DataError(
             f"{len(bad)} unusable row{'s'[: len(bad) > 1]}: " + "; ".join(bad[:5]) + more,

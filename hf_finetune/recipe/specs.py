@@ -190,6 +190,9 @@ class DataSpec(Spec):
     bad_rows: Literal["stop", "drop"] = "stop"
     """What to do about a row that cannot be read: end with its number, or leave it out and count it."""
 
+    compare_files: Literal["times", "content"] = "times"
+    """How changed files are noticed: by size and times, or by reading all of them at each start."""
+
     num_proc: Annotated[StrictInt, Field(ge=1)] | None = None
     """Processes that prepare the data."""
 

@@ -25,6 +25,7 @@ from hf_finetune.report.sections import (
     build_speed,
     build_tiles,
     flatten,
+    list_duplicates,
     say_certainty,
     say_expected,
 )
@@ -43,6 +44,9 @@ FILES = (
     ("recipe.yaml", "the resolved recipe; hf-finetune run takes it as it is"),
     ("environment.json", "versions, revisions, seeds, hardware"),
 )
+
+
+TOLD_ABOVE = ("overlaps", "duplicates")
 
 
 def write_report(run_folder: Path) -> Path:
@@ -98,7 +102,8 @@ def render_report(record: RunRecord) -> str:
         trackers=[(name, memory.get("place")) for name, memory in record.trackers.items()],
         checkpoints=checkpoint_names(record.folder),
         snippet=_show_use(record, headline.task),
-        environment=flatten(record.environment),
+        duplicates=list_duplicates(record),
+        environment=flatten({k: v for k, v in record.environment.items() if k not in TOLD_ABOVE}),
     )
 
 

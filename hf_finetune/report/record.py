@@ -63,6 +63,18 @@ class RunRecord:
         return bool(self.scores)
 
     @property
+    def overlaps(self) -> list[str]:
+        """What is wrong with scores of splits that are the same rows, a sentence each."""
+        told = self.environment.get("overlaps")
+        return [str(one) for one in told] if isinstance(told, list) else []
+
+    @property
+    def duplicates(self) -> list[Mapping[str, Any]]:
+        """Inputs that are in several rows: "what", "splits" and "examples" each."""
+        told = self.environment.get("duplicates")
+        return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+
+    @property
     def best_step(self) -> float | None:
         """The update of the best model, also of a run that has not finished."""
         step = as_finite(self.part("best").get("step"))

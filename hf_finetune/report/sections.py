@@ -35,7 +35,9 @@ __all__ = [
     "build_speed",
     "build_tiles",
     "flatten",
+    "list_duplicates",
     "say_certainty",
+    "say_doubts",
     "say_expected",
 ]
 
@@ -127,7 +129,7 @@ def build_tiles(record: RunRecord) -> list[tuple[str, str]]:
 
 def build_alerts(record: RunRecord) -> list[str]:
     """Say first what a reader must know before believing the numbers."""
-    alerts = [*record.damage]
+    alerts = [*record.damage, *say_doubts(record)]
     for split in ("test", "eval"):
         alerts += tell_notes(split, record.part("transcripts", split))
     curves = build_curves(record.log)
@@ -161,6 +163,22 @@ def build_alerts(record: RunRecord) -> list[str]:
             "and so a little too good."
         )
     return alerts
+
+
+def say_doubts(record: RunRecord) -> list[str]:
+    """Say why scores may be too good: rows that are in two splits."""
+    shared = [str(one.get("what")) for one in record.duplicates if one.get("splits")]
+    return [f"{text[:1].upper()}{text[1:]}." for text in [*record.overlaps, *shared]]
+
+
+def list_duplicates(record: RunRecord) -> list[tuple[str, list[str]]]:
+    """Return what there is of inputs in several rows, and examples of it."""
+    found = []
+    for one in record.duplicates:
+        examples = one.get("examples")
+        listed = [str(example) for example in examples] if isinstance(examples, list) else []
+        found.append((str(one.get("what")), listed))
+    return found
 
 
 def build_scores(record: RunRecord) -> ScoreTable | None:

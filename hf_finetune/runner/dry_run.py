@@ -34,7 +34,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False, allow_pickle: bool
         UserError: What is wrong.
     """
     recipe = recipe.allow_pickle() if allow_pickle else recipe
-    prepared = prepare(recipe, trust_remote_code=trust_remote_code)
+    prepared = prepare(recipe, trust_remote_code=trust_remote_code, warn=False)
     parts, splits = prepared.parts, prepared.splits
     try_one_batch(parts)
     trackers = list_trackers(recipe)
@@ -53,6 +53,7 @@ def check(recipe: Recipe, *, trust_remote_code: bool = False, allow_pickle: bool
             else []
         ),
         *([f"tracking {', '.join(trackers)}"] if trackers else []),
+        *(f"warning  {warning}" for warning in splits.warnings),
         *(f"pin      {key}: {commit}  (today's commit)" for key, commit in list_loose_revisions(recipe)),
     ]
 

@@ -119,13 +119,18 @@ def run(
 
 
 def prepare(
-    recipe: Recipe, *, trust_remote_code: bool = False, on_connected: Callable[[], None] = lambda: None
+    recipe: Recipe,
+    *,
+    trust_remote_code: bool = False,
+    warn: bool = True,
+    on_connected: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Do hops 2 to 6: everything that can go wrong before the first training step goes wrong here.
 
     Args:
         recipe: As `load_recipe` returns it.
         trust_remote_code: Run code that comes with the checkpoint or the data set.
+        warn: Log what one must know of the data before believing the scores.
         on_connected: Called once the processes can talk to each other, before anything is loaded.
 
     Raises:
@@ -157,7 +162,7 @@ def prepare(
         args.train_batch_size * args.world_size,
         where=recipe.where("training.per_device_train_batch_size"),
     )
-    tell_data(splits.notes, splits.dropped)
+    tell_data(splits.notes, splits.dropped, splits.warnings if warn else ())
     specs = recipe.metrics or tuple(task.default_metrics(labels))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
     training |= choose_best_by(metrics, recipe, args)
@@ -296,9 +301,13 @@ def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None
     write_json(folder.environment, describe_environment(recipe.source) | inputs)
 
 
-def tell_data(notes: Sequence[str], dropped: Mapping[str, list[tuple[int, str]]]) -> None:
-    """Say what was inferred from the data and which rows were left out."""
+def tell_data(
+    notes: Sequence[str], dropped: Mapping[str, list[tuple[int, str]]], warnings: Sequence[str] = ()
+) -> None:
+    """Say what was inferred from the data, which rows were left out, and what is odd about them."""
     for note in notes:
         logger.info(note)
     for name, rows in dropped.items():
         logger.warning("%s: %d unusable rows dropped, such as row %d: %s", name, len(rows), *rows[0])
+    for warning in warnings:
+        logger.warning(warning)

@@ -124,6 +124,7 @@ def build_audio_preparation(
             }
         ),
         key=f"audio-3-{MAX_GROWTH}-{sampling_rate}-{limits}-{time_unit}-{','.join(folders)}",
+        folders=tuple(folders),
     )
 
 

@@ -82,8 +82,9 @@ def decode_image(value: Any, folders: Sequence[str] = ()) -> np.ndarray:
         value = {"path": None, "bytes": value}
     elif isinstance(value, str):
         value = {"path": find_file(value, folders), "bytes": None}
-    if value["bytes"] is None and value["path"] and Path(value["path"]).is_file():
-        value = {**value, "bytes": Path(value["path"]).read_bytes()}  # PIL leaves a damaged file open
+    if value["bytes"] is None and value["path"] and "://" not in value["path"]:
+        path = Path(find_file(value["path"], folders))
+        value = {**value, "bytes": path.read_bytes()}  # PIL leaves a damaged file open
     with warnings.catch_warnings():
         # a camera's damaged EXIF block and the like: the pixels are what counts, and they are checked
         warnings.simplefilter("ignore")
@@ -108,6 +109,7 @@ def build_image_preparation(folders: Sequence[str]) -> Preparation:
             }
         ),
         key=f"images-1-{RAW_PIXELS}-{','.join(folders)}",
+        folders=tuple(folders),
     )
 
 

@@ -137,9 +137,11 @@ class Preparation:
         read: Rows of the cache, and a `Fetch` -> decoded rows.
         features: What `function` returns.
         key: Changes whenever the result for the same raw values changes; part of the cache's name.
+        folders: Where a relative file name among the values may start; the first that has the file is taken.
     """
 
     function: Callable[[list[Any]], dict[str, list[Any]]]
     read: Callable[[pa.Table, Fetch], list[Row]]
     features: datasets.Features
     key: str
+    folders: tuple[str, ...] = ()

@@ -56,6 +56,8 @@ def print_summary(run_folder: Path, *, console: Console | None = None) -> None:
     table = _score_table(scores, out)
     if table is not None:
         out.print(Padding(table, (0, 0, 0, 2), expand=False))
+        for doubt in _doubts(run_folder):
+            out.print(Text(printable(f"  Note: {doubt}", out), style="bold"), soft_wrap=True)
         out.print()
     for sentence in tell_notes(*_last_transcripts(scores)):
         out.print(Text(printable(f"  {sentence}", out), style="bold red"), soft_wrap=True)
@@ -90,6 +92,16 @@ def _part(scores: Any, *keys: str) -> Mapping[str, Any]:
     for key in keys:
         scores = scores.get(key) if isinstance(scores, Mapping) else None
     return scores if isinstance(scores, Mapping) else {}
+
+
+def _doubts(folder: Path) -> list[str]:
+    """Say why the scores may be too good: rows that are in two splits."""
+    try:
+        told = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        shared = [one["what"] for one in told.get("duplicates", ()) if one["splits"]]
+        return [*map(str, told.get("overlaps", ())), *map(str, shared)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def _headline(scores: Any) -> str:

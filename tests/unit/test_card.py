@@ -90,6 +90,13 @@ def test_adapters_name_their_base(tmp_path):
     assert 'AutoPeftModel.from_pretrained(\n    "me/model",\n' in snippet
 
 
+def test_the_limits_name_shared_rows(tmp_path):
+    make("digits", tmp_path)
+    overlap, what, _ = run_folders.share_rows(tmp_path)
+    limits = write_card(tmp_path)["README.md"].read_text().split("## Limits")[1].split("##")[0]
+    assert f"* T{overlap[1:]}.\n* {what}.\n* 1 row repeats within train.\n" in limits
+
+
 def test_data_cannot_write_markup(tmp_path):
     text = make("hostile", tmp_path)
     body = text.split("\n---\n", 1)[1].split("```")

@@ -69,6 +69,26 @@ def test_a_schema_check_imports_nothing_heavy():
     assert json.loads(out.splitlines()[-1]) == []
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["task     x"], "nothing wrong found"),
+        (["task     x", "warning  a"], "nothing wrong but the warning above found"),
+        (["warning  a", "warning  b"], "nothing wrong but the warnings above found"),
+    ],
+)
+def test_a_check_does_not_end_as_if_there_were_no_warning(monkeypatch, tmp_path, capsys, lines, said):
+    import hf_finetune.runner as runner
+
+    monkeypatch.setattr(runner, "check", lambda *args, **options: lines)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "task: image-classification\nmodel: {checkpoint: x}\ndata: {path: x}\ntraining: {output_dir: x}\n"
+    )
+    cli.check(recipe)
+    assert capsys.readouterr().out.splitlines() == [*lines, f"{recipe}: {said}"]
+
+
 def test_an_unknown_option_ends_with_2():
     done = subprocess.run(
         [sys.executable, "-m", "hf_finetune", "run", "--wat"], capture_output=True, text=True

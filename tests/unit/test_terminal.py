@@ -529,6 +529,14 @@ def test_the_summary_says_how_good_and_where(tmp_path):
     )
 
 
+def test_the_summary_says_what_scores_of_shared_rows_are_worth(tmp_path):
+    run_folders.make_digits_run(tmp_path)
+    overlap, what, _ = run_folders.share_rows(tmp_path)
+    console = capture()
+    print_summary(tmp_path, console=console)
+    assert f"  Note: {overlap}\n  Note: {what}\n\n" in output(console)
+
+
 @pytest.mark.parametrize("width", [10, 40, 80])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_the_summary_fits_any_terminal(tmp_path, width, encoding):

@@ -209,6 +209,17 @@ def test_no_odd_log_breaks_it(tmp_path, log):
     Page(html)
 
 
+def test_shared_rows_are_the_first_thing_said(tmp_path):
+    run_folders.make_digits_run(tmp_path)
+    overlap, what, example = run_folders.share_rows(tmp_path)
+    page = open_page(tmp_path)
+    first, second = f"T{overlap[1:]}.", f"{what}."
+    assert page.words.index(first) < page.words.index(second) < page.words.index("Scores")
+    assert f"{what}, such as{example}" in page.words
+    assert "1 row repeats within train, such asrow 1 is row 0" in page.words
+    assert page.words.count(overlap[1:]) == 1
+
+
 def test_hostile_strings_stay_strings(tmp_path):
     run_folders.make_hostile_run(tmp_path)
     page = open_page(tmp_path)

@@ -283,6 +283,20 @@ def test_spectrograms_are_made_once_where_nothing_is_augmented(folder, build, au
     assert len(list(again.eval)) == 10
 
 
+def test_spectrograms_of_replaced_sounds_are_made_anew(folder, build):
+    before = build(folder, kind="whisper", splits={"eval": "test"})
+    (first, last) = (sorted((folder / "test").rglob("*.wav"))[i] for i in (0, -1))
+    first.write_bytes(last.read_bytes())
+    after = build(folder, kind="whisper", splits={"eval": "test"})
+    assert after.eval.kept is not None
+    name = "input_features"
+    torch.testing.assert_close(after.eval[0][name], before.eval[9][name], rtol=0, atol=0)
+    torch.testing.assert_close(after.eval[1][name], before.eval[1][name], rtol=0, atol=0)
+    assert after.fingerprint != before.fingerprint
+    (told,) = (one for one in after.duplicates if "class" in one.what)
+    assert told.examples[0].startswith(f"eval row 0 ({first.relative_to(folder)}, ")
+
+
 def test_too_many_inputs_are_not_kept(folder, build, monkeypatch):
     monkeypatch.setattr("hf_finetune.data.kept.MAX_BYTES", 1000)
     assert build(folder, kind="whisper", splits={"eval": "test"}).eval.kept is None
