@@ -73,8 +73,8 @@ def find_kind(
 ) -> tuple[str, list[str]]:
     """Return the builder that files are for, or `ARCHIVES`, and the files that are for it.
 
-    Pictures or sounds come before as many tables, but a single one does not; and those of the task come
-    before the others, however few.
+    Pictures or sounds come before as many tables of one suffix, but a single one does not; and those of the
+    task come before the others, however few.
 
     Args:
         names: Of the files.
@@ -102,10 +102,10 @@ def _guess(names: Sequence[str], modality: str, metadata: Collection[str]) -> st
     counts = {medium: sum(is_medium(name, medium) for name in names) for medium in MEDIA}
     medium = modality if counts.get(modality) else max(counts, key=lambda medium: counts[medium])
     tables = [name for name in names if is_table(name) and PurePosixPath(name).name not in metadata]
-    if counts[medium] > (1 if tables else 0) and counts[medium] >= len(tables):
+    number = Counter(map(_suffix, tables))
+    if counts[medium] > (1 if tables else 0) and counts[medium] >= max(number.values(), default=0):
         return next(builder for builder, its_own in MEDIUM_OF.items() if its_own == medium)
     if tables:
-        number = Counter(map(_suffix, tables))
         return BUILDER_OF_SUFFIX[max(number, key=lambda suffix: (number[suffix], -RANKS.index(suffix)))]
     return "webdataset" if any(name.lower().endswith(".tar") for name in names) else ARCHIVES
 

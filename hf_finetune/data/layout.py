@@ -134,6 +134,8 @@ def divide(names: Iterable[str], *, what: str, where: str, takes_options: bool =
             (find_split(part[-1].rpartition(".")[0]), name, "/".join(part)) for name, part in parts.items()
         )
         return Layout(splits=splits, notes=[f"{what}: splits by the names of the files, which all have one"])
+    if wrapper:
+        notes.append(f"{what}: the classes are the folders in {wrapper.rstrip('/')}")
     return Layout(splits={"train": rests}, notes=notes)
 
 

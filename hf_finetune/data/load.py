@@ -28,7 +28,7 @@ OTHER_KEYS = {"data_dir", "data_files", "name", "num_proc", "path", "revision", 
 
 
 def load_splits(recipe: Recipe, *, is_labelled: bool = True) -> datasets.DatasetDict:
-    """Load all splits there are; their rows stay on disk.
+    """Load all splits there are; rows stay on disk, and of files in class folders the names are in memory.
 
     `data.path` is a folder that `save_to_disk` wrote, a folder of files (also one with a sub-folder for each
     class), a single file, the name of a builder of `datasets` ("imagefolder", "csv" ...) with `data_files` or
@@ -62,10 +62,12 @@ def load_splits(recipe: Recipe, *, is_labelled: bool = True) -> datasets.Dataset
             f"{spec.path} cannot be unpacked: {error}", where=where, todo="Make the archive anew."
         ) from error
     except OSError as error:
-        if error.errno is not None:
+        # an error without a number is pyarrow's, of a damaged file
+        if error.errno is not None and not isinstance(error, PermissionError):
             raise
-        # of pyarrow, which has no number for a damaged file
-        raise DataError(f"{spec.path} cannot be read: {error}", where=where, todo="Save it anew.") from error
+        raise DataError(
+            f"{spec.path} cannot be read: {error}", where=where, todo="Check the file."
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{spec.path} cannot be read: {error}", where=where, todo=_mend(error)) from error
     except ValueError as error:

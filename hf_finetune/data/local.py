@@ -102,7 +102,8 @@ class LocalFiles:
         unused = [name for name in listing.files if name not in chosen]
         left_out += [*count_suffixes(unused), *listing.left_out()]
         loaded = self._load(kind, items, builder, what, len(listing.files) + len(listing.broken), left_out)
-        for name in [name for name in unused if is_table(name)][: 2 if kind in MEDIUM_OF else 0]:
+        tables = [name for name in unused if is_table(name) and PurePosixPath(name).name not in METADATA]
+        for name in tables if kind in MEDIUM_OF and len(tables) < 4 else ():
             logger.info("%s/%s is a table, and not read: name it in data.path if it is the data", what, name)
         return loaded
 

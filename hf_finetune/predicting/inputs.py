@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -133,7 +133,7 @@ def _list_files(path: Path) -> Iterator[str]:
         yield str(path)
         return
     listing = list_files(path, where=str(path))
-    for left_out in listing.left_out():
+    for left_out in replace(listing, broken=[]).left_out():
         logger.info("%s: not used: %s", path, left_out)
     yield from (str(path / name) for name in sorted([*listing.files, *listing.broken], key=PurePosixPath))
 

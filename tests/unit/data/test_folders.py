@@ -157,6 +157,23 @@ def test_folders_in_class_folders_belong_to_the_class(put, read, caplog):
     assert by_part["train"].features["label"].names == ["a", "b", "dog"]
 
 
+def test_a_folder_around_all_classes_is_none_and_that_is_said(put, read, caplog):
+    root = put(*several("cat/a"), *several("cat/b"))
+    assert read(root)["train"].features["label"].names == ["a", "b"]
+    assert f"{root}: the classes are the folders in cat" in caplog.messages
+    put(*several("train/set/a"), *several("train/set/b"), *several("test/all/b"), root="other")
+    splits = read(root.parent / "other")
+    assert splits["test"].features["label"].names == ["a", "b"]
+    assert f"{root.parent / 'other'}: the classes are the folders in all, set" in caplog.messages
+
+
+def test_files_that_describe_pictures_are_no_tables(put, read):
+    names = [
+        f"{label}/{i}{suffix}" for label in "ab" for i in range(2) for suffix in (".png", ".json", ".csv")
+    ]
+    assert len(read(put(*names))["train"]) == 4
+
+
 @pytest.mark.parametrize("splits", ["", "train/"])
 def test_a_picture_without_a_class_is_named(splits, put, read, caplog):
     root = put(*several(f"{splits}cat"), *several(f"{splits}dog"), f"{splits}odd.png")
