@@ -11,6 +11,7 @@ from hf_finetune import load_recipe, run
 from hf_finetune.engines import checkpoint
 from hf_finetune.errors import RunFolderError
 from hf_finetune.run_folder import hold, seal_best
+from hf_finetune.trained import find_trained
 
 DAMAGES = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3]),
@@ -177,3 +178,23 @@ def test_a_folder_in_which_a_run_is_going_on_is_refused(hf_finetune, recipe, unb
         with pytest.raises(RunFolderError, match="another run is going on"):  # from Python
             run(load_recipe(recipe), overwrite=True)
     command.assert_same_run(expected, tmp_path / "run")
+
+
+def test_a_download_is_checked_and_a_repository_that_was_changed_is_noted(
+    unbroken, tmp_path, monkeypatch, caplog
+):
+    """Its owner may have mended it on purpose, and its commit says what it is."""
+    flat = tmp_path / "downloaded"
+    shutil.copytree(unbroken / "best", flat)
+    for name in ("recipe.yaml", "scores.json"):
+        shutil.copy(unbroken / name, flat)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *words, **more: str(flat))
+    for source in (flat, "me/digits"):
+        assert find_trained(source).folder == flat
+    assert "manifest" not in caplog.text
+    with (flat / "config.json").open("a") as config:
+        config.write(" ")
+    with pytest.raises(RunFolderError, match=r"config\.json has .* Download it again"):
+        find_trained(flat)
+    assert find_trained("me/digits").folder == flat
+    assert "me/digits: not as it was pushed: config.json has" in caplog.text

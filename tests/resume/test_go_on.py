@@ -126,6 +126,9 @@ def test_a_moved_run_finds_its_best(engine: str, tmp_path: Path) -> None:
     cell = Cell("moved", args={**PER_EPOCH, **BEST, "num_train_epochs": 3})
     train(cell, engine, tmp_path / "old")
     shutil.move(tmp_path / "old", tmp_path / "new")
+    shutil.copytree(
+        tmp_path / "new", tmp_path / "old"
+    )  # by now another run has the path that was written down
     _, state = train(cell, engine, tmp_path / "new", tmp_path / "new" / "checkpoint-34")
     assert Path(state.best_model_checkpoint).parent == tmp_path / "new"
 

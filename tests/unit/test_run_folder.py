@@ -56,6 +56,7 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path):
     assert names_in(tmp_path) == MINE
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12
 def test_overwrite_killed_at_any_moment_leaves_no_run_to_go_on_from(tmp_path):
     """The old run is there as a whole, or is none any more: whatever starts next removes the rest."""
     whole, is_gone = {}, []
