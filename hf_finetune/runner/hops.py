@@ -25,7 +25,7 @@ from hf_finetune.metrics import METRICS, build_metrics
 from hf_finetune.model import build_model, describe_share, load_model, trying_changes
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push, push_while_training, require_push
-from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_without_effect
+from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_remarks
 from hf_finetune.registry import Registry
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
@@ -115,8 +115,8 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     if recipe.sweep is not None and trained is None:  # made in Python: a file with it is not even read
         what, todo = NO_SWEEP
         raise RecipeError(f"sweep: {what}", where=recipe.where("sweep"), todo=todo)
-    for key, why in list_without_effect(recipe) if trained is None else ():
-        logger.warning("%s: %s has no effect: %s", recipe.where(key), key, why)
+    for key, remark in list_remarks(recipe) if trained is None else ():
+        logger.warning("%s: %s %s", recipe.where(key), key, remark)
     # 2 registries
     import_user_files(recipe)
     if trained is None:
@@ -149,7 +149,7 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
     _tell(splits)
     specs = recipe.metrics or tuple(task.default_metrics(labels))
     metrics = build_metrics(specs, labels, where=recipe.where, trust_remote_code=trust_remote_code)
-    training |= choose_best_by(metrics, recipe, args)
+    training |= choose_best_by(metrics, recipe, args, is_new=trained is None)
     # 5 model
     set_seed(args.seed)  # a new head draws its weights
     if trained is None:
