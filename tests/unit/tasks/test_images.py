@@ -174,9 +174,11 @@ def test_the_snippet_of_card_and_report_gives_a_pipeline_the_pixels_of_training(
     else:
         ODD_PICTURES[name]().save(name)
     seen = []
-    monkeypatch.setattr(
-        "transformers.pipeline", lambda *_, **__: lambda given: seen.append(load_image(given))
-    )
+
+    def pipeline(*_, **__):
+        return lambda picture: seen.append(load_image(picture))
+
+    monkeypatch.setitem(vars(transformers), "pipeline", pipeline)
     exec(show_usage("image-classification", "run/best").replace("picture.png", name), {})
     assert np.array_equal(np.asarray(seen[0]), decode_image(name))
     changes = not np.array_equal(np.asarray(load_image(name)), decode_image(name))
