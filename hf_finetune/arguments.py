@@ -89,13 +89,23 @@ def choose_best_by(metrics: MetricSet, recipe: Recipe, args: TrainingArguments) 
 
     Returns:
         What is to be written into the resolved recipe's `training`.
+
+    Raises:
+        RecipeError: The recipe says the contrary of the metric, and would keep the worst model as the best.
     """
     if args.eval_strategy == "no":
         return {}
     name = recipe.training.get("metric_for_best_model") or next(iter(metrics.names), "loss")
-    where = recipe.where("training.metric_for_best_model")
     args.metric_for_best_model = name
-    args.greater_is_better = recipe.training.get(
-        "greater_is_better", metrics.greater_is_better(name, where=where)
-    )
+    told = recipe.training.get("greater_is_better")
+    own = metrics.greater_is_better(name, told=told, where=recipe.where("training.metric_for_best_model"))
+    if told is not None and told != own:
+        better = "greater" if own else "less"
+        raise RecipeError(
+            f"training.greater_is_better: {str(told).lower()} would keep the worst model: "
+            f"{name} is better when it is {better}",
+            where=recipe.where("training.greater_is_better"),
+            todo="Remove greater_is_better: the metric knows it.",
+        )
+    args.greater_is_better = own if told is None else told
     return {"metric_for_best_model": name, "greater_is_better": args.greater_is_better}

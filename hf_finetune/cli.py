@@ -124,13 +124,13 @@ def check(
     allow_pickle: AllowPickle = False,
 ) -> None:
     """Find everything that can be wrong before any training step."""
-    from hf_finetune.recipe import list_without_effect, load_recipe
+    from hf_finetune.recipe import list_remarks, load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     num_warnings = 0
     if schema_only:
-        for key, why in list_without_effect(loaded):
-            typer.echo(f"{loaded.where(key)}: {key} has no effect: {why}")
+        for key, remark in list_remarks(loaded):
+            typer.echo(f"{loaded.where(key)}: {key} {remark}")
     else:
         from hf_finetune.runner import check as check_recipe
 

@@ -48,6 +48,15 @@ _LOADINGS = {
 }
 
 
+_AS_TRAINED = """\
+if picture.mode.startswith("I;16"):  # 16 bits: scaled, where a pipeline would cut off
+    picture = Image.fromarray(((np.asarray(picture).astype("uint32") + 128) // 257).astype("uint8"))
+if picture.has_transparency_data:  # laid on white, where a pipeline would drop the alpha channel
+    picture = picture.convert("RGBA")
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)""".splitlines()
+"""What `to_rgb` of tasks/images.py does with a picture, and a pipeline does not."""
+
+
 def show_usage(task: str, source: str, *, sampling_rate: int | None = None, notes: Sequence[str] = ()) -> str:
     """Return Python that loads a whole model and applies it to one file.
 
@@ -58,11 +67,11 @@ def show_usage(task: str, source: str, *, sampling_rate: int | None = None, note
         notes: Where a pipeline answers otherwise than `predict`, a sentence each; comments before the call.
 
     Example:
-        >>> print(show_usage("image-classification", "me/model"))
+        >>> print(show_usage("text-classification", "me/model"))
         from transformers import pipeline
         <BLANKLINE>
-        model = pipeline("image-classification", model="me/model")
-        print(model("picture.png"))
+        model = pipeline("text-classification", model="me/model")
+        print(model("some text"))
     """
     imports, opening, argument = _open_sample(task, sampling_rate)
     return "\n".join(
@@ -150,6 +159,12 @@ def _call(function: str, *arguments: str) -> str:
 def _open_sample(task: str, sampling_rate: int | None) -> tuple[list[str], list[str], str]:
     """Return imports, lines and the argument of a call with one example."""
     sample = _LOADINGS[task].sample if task in _LOADINGS else "..."
+    if sample.endswith(".png"):
+        return (
+            ["import numpy as np", "from PIL import Image, ImageOps"],
+            [f"picture = ImageOps.exif_transpose(Image.open({json.dumps(sample)}))", *_AS_TRAINED],
+            "picture",
+        )
     if not sample.endswith(".wav"):
         return [], [], json.dumps(sample)
     rate = f", {sampling_rate} samples a second" if sampling_rate else ""

@@ -95,11 +95,12 @@ class MetricSet:
         """Return what the last `compute` found that is not a number, such as a confusion matrix, as lists."""
         return dict(self._details)
 
-    def greater_is_better(self, name: str, *, where: str | None = None) -> bool:
+    def greater_is_better(self, name: str, *, told: bool | None = None, where: str | None = None) -> bool:
         """Return which way a result is better.
 
         Args:
             name: "loss" or that of a result, with or without "eval_" before it.
+            told: What the recipe says, for a metric that does not know.
             where: Place of the name in the recipe, for the message.
 
         Raises:
@@ -118,11 +119,13 @@ class MetricSet:
                 where=where,
                 todo=f"{hint}Known: {', '.join(choice)}",
             )
+        if metric.greater_is_better is None and told is not None:
+            return told
         if metric.greater_is_better is None:
             raise UserError(
                 f"it is not known which way {name!r} is better",
                 where=where,
-                todo="Say greater_is_better: true or false beside the metric.",
+                todo="Say greater_is_better: true or false, under training.",
             )
         return metric.greater_is_better
 

@@ -4,6 +4,7 @@ from hf_finetune.recipe.hub_spec import HubSpec
 from hf_finetune.recipe.load import NO_SWEEP, load_recipe
 from hf_finetune.recipe.model_spec import ModelSpec, PeftSpec
 from hf_finetune.recipe.recipe import Recipe
+from hf_finetune.recipe.remarks import list_remarks
 from hf_finetune.recipe.schema import json_schema
 from hf_finetune.recipe.specs import (
     DataSpec,
@@ -19,7 +20,6 @@ from hf_finetune.recipe.task_options import AudioClassificationOptions, SpeechRe
 from hf_finetune.recipe.tracking_spec import CometSpec, TrackingSpec
 from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.user_code import import_user_files
-from hf_finetune.recipe.without_effect import list_without_effect
 
 __all__ = [
     "NO_SWEEP",
@@ -41,7 +41,7 @@ __all__ = [
     "TrackingSpec",
     "import_user_files",
     "json_schema",
-    "list_without_effect",
+    "list_remarks",
     "load_recipe",
     "own_defaults",
 ]

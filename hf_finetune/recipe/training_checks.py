@@ -124,7 +124,9 @@ def _correction(field: TrainingField, value: Any) -> str | None:
         return f"Did you mean '{near}'?" if near else None
     if field.name.endswith("_steps") and value in (0, -1) and (strategy := _strategy_of(field.name)):
         return f"To switch it off, write {strategy}: no."
-    return hint(value, field.kinds) if not choices else None
+    rule = RULES.get(field.name)
+    accepts = rule.accepts if rule is not None else lambda number: True
+    return hint(value, field.kinds, accepts=accepts) if not choices else None
 
 
 def _strategy_of(name: str) -> str | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from hf_finetune.recipe.names import NAMES
 from hf_finetune.recipe.places import Finding
 from hf_finetune.recipe.training_fields import training_fields
 from hf_finetune.recipe.wording import find_near, list_words
@@ -17,6 +18,13 @@ _Get: TypeAlias = Callable[[str], Any]
 
 _FOLLOWS = {"save_strategy": "eval_strategy", "save_steps": "eval_steps"}
 """What is like another value when it is not given."""
+
+
+_BETTER = {
+    **dict.fromkeys(("loss", "mae", "mse", "wer", "cer"), False),
+    **dict.fromkeys(("accuracy", "f1", "precision", "recall", "roc_auc", "matthews_correlation", "r2"), True),
+}
+"""Which way the results of our own metrics are better; the others are asked when they are there."""
 
 
 class _IsWrong(Exception):
@@ -153,17 +161,24 @@ def _workers(get: _Get) -> Iterator[Finding]:
 
 
 def _metric(get: _Get, metrics: Collection[str] | None) -> Iterator[Finding]:
-    given = get("metric_for_best_model")
-    if given is None:
+    given, told = get("metric_for_best_model"), get("greater_is_better")
+    name = (given or next(iter(metrics or ()), "")).removeprefix("eval_")
+    if told is not None and name in _BETTER and told != _BETTER[name]:
+        better = "greater" if _BETTER[name] else "less"
+        what = f"{str(told).lower()} would keep the worst model: {name} is better when it is {better}"
+        yield Finding(("greater_is_better",), what, "Remove greater_is_better: the metric knows it.")
+    if given is None or name == "loss":
         return
-    name = given.removeprefix("eval_")
-    if name == "loss":
-        if get("greater_is_better"):
-            yield Finding(("greater_is_better",), "a greater loss is not better", "Remove greater_is_better.")
-    elif metrics is not None and not any(_can_be_called(name, known) for known in metrics):
+    if metrics is not None and not any(_can_be_called(name, known) for known in metrics):
         what = f"{given!r} is neither the loss nor one of this recipe's metrics ({list_words(metrics)})"
         near = find_near(name, metrics)
-        todo = f"Did you mean '{near}'?" if near else "Add it to metrics."
+        is_ours = any(_can_be_called(name, known) for known in NAMES["metric"])
+        rest = (
+            "Add it to metrics."
+            if is_ours
+            else f"Name one of these, or loss; we have {list_words(NAMES['metric'])}."
+        )
+        todo = f"Did you mean '{near}'?" if near else rest
         yield Finding(("metric_for_best_model",), what, todo)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Iterable
+import unicodedata
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 __all__ = ["describe", "find_near", "hint", "is_secret", "list_words"]
@@ -31,13 +32,20 @@ def describe(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else "a list"
 
 
-def hint(value: Any, kinds: Collection[str], *, text: str = "") -> str | None:
+def hint(
+    value: Any,
+    kinds: Collection[str],
+    *,
+    text: str = "",
+    accepts: Callable[[float], bool] = lambda number: True,
+) -> str | None:
     """Say how a value of the wrong type would be written right.
 
     Args:
         value: What was got.
         kinds: What would do: int, float, bool, str, list, dict.
         text: A scalar as it was written.
+        accepts: Tells whether a number will do; what would not is not offered.
 
     Example:
         >>> hint("1e-4", {"float"}), hint("0,5", {"float"}), hint("1_000", {"int"}), hint("5 %", {"float"})
@@ -46,7 +54,12 @@ def hint(value: Any, kinds: Collection[str], *, text: str = "") -> str | None:
         ('Write true.', 'Write 2.', 'Write [loss].')
     """
     if isinstance(value, str):
-        if {"int", "float"} & set(kinds) and (number := _number_in(value)):
+        if "null" in kinds and value.lower() in ("none", "null", "nil", "~"):
+            return "Write null."
+        is_whole = "float" not in kinds
+        if {"int", "float"} & set(kinds) and (number := _number_in(value, is_whole=is_whole)):
+            if not accepts(float(number)):
+                return None
             return f"Write {number} without quotes." if number == value else f"Write {number}."
         if "bool" in kinds and value.lower() in _YES | _NO:
             return "Write true." if value.lower() in _YES else "Write false."
@@ -89,12 +102,39 @@ def is_secret(key: str) -> bool:
     return bool(re.search(r"(token|api_?key|password|secret)$", key.lower()))
 
 
-def _number_in(text: str) -> str | None:
-    clean = re.sub(r"(?<=\d)[_,' ](?=\d{3})", "", text.strip().replace("_", ""))
-    clean = re.sub(r"^([-+]?\d+),(\d+)$", r"\1.\2", clean)  # a decimal comma
-    try:
-        if clean.endswith("%"):
-            return repr(float(clean[:-1]) / 100)
-        return clean if math.isfinite(float(clean)) else None
-    except ValueError:
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:(?P<mark>[_,.' ])\d{3})(?:(?P=mark)\d{3})*")
+
+
+def _number_in(text: str, *, is_whole: bool = False) -> str | None:
+    """Return the number that a text can only mean, in digits that YAML reads; None where it is not clear.
+
+    A single comma or point before three digits is one of thousands where a whole number is wanted, and may be
+    either where it is not: nothing is said of `1,000`.
+    """
+    clean = unicodedata.normalize("NFKC", text).replace("\u2212", "-").strip().rstrip(",;")
+    is_percent, clean = clean.endswith("%"), clean.removesuffix("%").strip()
+    head, mark, tail = _split_decimals(clean)
+    if _THOUSANDS.fullmatch(clean):
+        marks = re.sub(r"[-+\d]", "", clean)
+        if marks[0] in ",." and len(marks) == 1 and not is_whole and text != clean.replace(",", "."):
+            return None
+        if marks[0] not in ",." or len(marks) > 1 or is_whole:
+            clean = re.sub(r"[_,.' ]", "", clean)
+    elif mark and _THOUSANDS.fullmatch(head) and tail[:1].isdigit() and mark not in head:
+        clean = re.sub(r"[_,.' ]", "", head) + "." + tail
+    elif mark == "," and "," not in head and "." not in clean:
+        clean = f"{head}.{tail}"
+    if not _NUMBER.fullmatch(clean) or not math.isfinite(float(clean)):
         return None
+    if is_percent:
+        clean = f"{float(clean) / 100:.12g}"
+    if is_whole:
+        return str(int(float(clean))) if float(clean).is_integer() else None
+    return clean
+
+
+def _split_decimals(text: str) -> tuple[str, str, str]:
+    """Part a text at its last comma or point."""
+    place = max(text.rfind(","), text.rfind("."))
+    return (text[:place], text[place], text[place + 1 :]) if place >= 0 else (text, "", "")

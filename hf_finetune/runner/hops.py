@@ -29,7 +29,7 @@ from hf_finetune.metrics import METRICS, build_metrics
 from hf_finetune.model import build_model, describe_share, trying_changes
 from hf_finetune.processes import is_first_process, require_world_size
 from hf_finetune.publish import push_owned, push_while_training, require_push
-from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_without_effect
+from hf_finetune.recipe import NO_SWEEP, Recipe, import_user_files, list_remarks
 from hf_finetune.registry import Registry
 from hf_finetune.report import write_report
 from hf_finetune.resume import build_stamp
@@ -139,8 +139,8 @@ def prepare(
     if recipe.sweep is not None:  # made in Python: a file with it is not even read
         what, todo = NO_SWEEP
         raise RecipeError(f"sweep: {what}", where=recipe.where("sweep"), todo=todo)
-    for key, why in list_without_effect(recipe):
-        logger.warning("%s: %s has no effect: %s", recipe.where(key), key, why)
+    for key, remark in list_remarks(recipe):
+        logger.warning("%s: %s %s", recipe.where(key), key, remark)
     # 2 registries
     import_user_files(recipe)
     _require_names(recipe)

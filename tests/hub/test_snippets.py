@@ -69,7 +69,7 @@ def test_the_snippet_runs_and_says_what_predict_says(hub, command, client, tmp_p
     assert "alice/model" in snippet
     assert (f"from peft import {loads_adapters}\n" in snippet) is bool(loads_adapters)
     assert ("peft" in snippet) is bool(loads_adapters)
-    Image.new("RGB", (16, 16), "white").save(tmp_path / "picture.png")
+    Image.new("RGBA", (16, 16), (0, 60, 200, 40)).save(tmp_path / "picture.png")
     rate = int(re.search(r"(\d+) samples a second", snippet)[1]) if "soundfile" in snippet else 0
     # shorter than the window of the recipe: of longer sounds predict takes the mean over windows
     for name, length in (("sound.wav", 4000), ("speech.wav", 16000)):

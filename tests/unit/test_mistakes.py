@@ -63,6 +63,8 @@ def complaint(capsys):
         ),
         ("training.learning_rate='1e-4'", "got the text '1e-4', expected a number of 0 or more. Write 1e-4"),
         ("training.learning_rat=1e-4", "unknown key. Did you mean 'learning_rate'?"),
+        ("training={greater_is_better: false}", "greater_is_better: false would keep the worst model: accur"),
+        ("training.learning_rate='0,001'", "expected a number of 0 or more. Write 0.001."),
         ("training.fp16=true", "training.fp16: Accelerate leaves it out on a CPU without a word; use bf16"),
         ("training.deepspeed=ds.json", "training.deepspeed: DeepSpeed is not supported. Remove it"),
         ("training.output_dir=", "nothing after the '='. Write training.output_dir=null for no value."),

@@ -4,9 +4,12 @@ import io
 
 import numpy as np
 import pytest
+import transformers
 from PIL import Image
+from transformers.image_utils import load_image
 
 from hf_finetune.tasks.images import RAW_PIXELS, build_image_preparation, decode_image, rank_image, to_rgb
+from hf_finetune.usage import show_usage
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -136,3 +139,49 @@ def test_which_column_holds_images():
 def test_nothing_else_is_touched():
     picture = Image.fromarray(COLOURS)
     assert to_rgb(picture) is picture
+
+
+def transparent_palette():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 250, 20, 90])
+    image.info["transparency"] = 1
+    return image
+
+
+ODD_PICTURES = {
+    "rgba.png": lambda: Image.fromarray(np.arange(64, dtype=np.uint8).reshape(4, 4, 4) * 4, "RGBA"),
+    "la.png": lambda: Image.new("LA", (4, 4), (40, 100)),
+    "palette.png": transparent_palette,
+    "rgb.png": lambda: Image.new("RGB", (4, 4), (9, 200, 3)),
+    "wide.png": lambda: Image.fromarray((np.arange(16, dtype=np.uint16) * 4000).reshape(4, 4)),
+    "wide.tif": lambda: Image.fromarray((np.arange(16, dtype=np.uint16) * 4000).reshape(4, 4)),
+    "bits.png": lambda: Image.new("1", (4, 4), 1),
+    "cmyk.jpg": lambda: Image.new("CMYK", (4, 4), (10, 200, 30, 40)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*mode.*:DeprecationWarning")
+@pytest.mark.parametrize("name", [*ODD_PICTURES, "turned.jpg", "colour_key.png"])
+def test_the_snippet_of_card_and_report_gives_a_pipeline_the_pixels_of_training(name, tmp_path, monkeypatch):
+    """Run as it stands, up to what `pipeline` does to a picture first."""
+    monkeypatch.chdir(tmp_path)
+    if name == "turned.jpg":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.arange(96, dtype=np.uint8).reshape(4, 8, 3), "RGB").save(name, exif=exif)
+    elif name == "colour_key.png":
+        Image.new("RGB", (4, 4), (1, 2, 3)).save(name, transparency=(1, 2, 3))
+    else:
+        ODD_PICTURES[name]().save(name)
+    seen = []
+
+    def pipeline(*_, **__):
+        return lambda picture: seen.append(load_image(picture))
+
+    monkeypatch.setitem(vars(transformers), "pipeline", pipeline)
+    exec(show_usage("image-classification", "run/best").replace("picture.png", name), {})
+    assert np.array_equal(np.asarray(seen[0]), decode_image(name))
+    changes = not np.array_equal(np.asarray(load_image(name)), decode_image(name))
+    assert changes == (
+        name in {"rgba.png", "la.png", "palette.png", "wide.png", "wide.tif", "colour_key.png"}
+    )

@@ -1,6 +1,6 @@
-"""What a recipe says and nothing reads, because of what it says elsewhere.
+"""What a recipe says and hardly means: what nothing reads beside other keys, and numbers far off.
 
-It is told, not refused: an override (`training.eval_strategy=no`) may well cause it.
+It is told, not refused: an override (`training.eval_strategy=no`) may cause it, and rare things are done.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from hf_finetune.recipe.recipe import Recipe
 from hf_finetune.recipe.training_combinations import own_defaults
 from hf_finetune.recipe.training_fields import training_fields
 
-__all__ = ["list_without_effect"]
+__all__ = ["list_remarks"]
 
 _Get: TypeAlias = Callable[[str], Any]
+_USUAL = "1e-6 to 1e-2"
 _Rule: TypeAlias = tuple[Callable[[_Get], Any], str]
 
 
@@ -66,14 +67,40 @@ _UNREAD: dict[str, _Rule] = {
 }
 
 
-def list_without_effect(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield the keys that a recipe gives and a run of it does not read, each with the reason.
-
-    Values at their defaults are passed over: a resolved recipe says them all.
+def list_remarks(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the keys that a recipe gives and hardly means, each with what is to be said of it.
 
     Args:
         recipe: As `load_recipe` returns it.
     """
+    for key, why in _list_unread(recipe):
+        yield key, f"has no effect: {why}"
+    get = ({name: field.default for name, field in training_fields().items()} | recipe.training).get
+    optimizer, rate, warmup = str(get("optim") or "AdamW"), get("learning_rate"), get("warmup_steps")
+    high = 10.0 if optimizer.startswith(("sgd", "adagrad", "rmsprop")) else 0.1
+    if rate == 0:
+        yield "training.learning_rate", "is 0: nothing will be learned"
+    elif rate is not None and rate > high:
+        yield (
+            "training.learning_rate",
+            f"is {rate}: {optimizer} hardly ever learns above {high:g}; usual is {_USUAL}",
+        )
+    for name, low, usual in (
+        ("weight_decay", 1, 0.01),
+        ("label_smoothing_factor", 0.5, 0.1),
+        ("adam_epsilon", 0.1, 1e-8),
+    ):
+        if (get(name) or 0) >= low:
+            yield f"training.{name}", f"is {get(name)}: usual is {usual:g}"
+    if warmup and 1 <= (get("max_steps") or 0) <= warmup:
+        yield (
+            "training.warmup_steps",
+            f"is {warmup}, and the run has {get('max_steps')} updates: it never ends",
+        )
+
+
+def _list_unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield what a run does not read, with the reason; a resolved recipe says all defaults, too."""
     given, fields = recipe.training, training_fields()
     effective = {name: field.default for name, field in fields.items()} | own_defaults(given) | dict(given)
     for name in _UNREAD.keys() & given.keys():

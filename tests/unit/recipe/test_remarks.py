@@ -1,10 +1,10 @@
-"""What nothing would read is told, and a recipe that is read as it stands is not bothered."""
+"""What a recipe hardly means is told, and one that is read as it stands is not bothered."""
 
 from pathlib import Path
 
 import pytest
 
-from hf_finetune.recipe import list_without_effect, load_recipe
+from hf_finetune.recipe import list_remarks, load_recipe
 
 ROOT = Path(__file__).parents[3] / "recipes"
 SMOKE = ROOT / "smoke" / "image-classification.yaml"
@@ -29,7 +29,21 @@ TOLD = {
 
 @pytest.mark.parametrize("override", TOLD)
 def test_told(override: str) -> None:
-    assert TOLD[override] in dict(list_without_effect(load_recipe(SMOKE, [override]))).values()
+    assert f"has no effect: {TOLD[override]}" in dict(list_remarks(load_recipe(SMOKE, [override]))).values()
+
+
+@pytest.mark.parametrize(
+    ("training", "part"),
+    [
+        ("learning_rate: 3", "is 3: AdamW hardly ever learns above 0.1; usual is 1e-6 to 1e-2"),
+        ("learning_rate: 30, optim: sgd", "is 30: sgd hardly ever learns above 10"),
+        ("learning_rate: 0", "is 0: nothing will be learned"),
+        ("weight_decay: 10", "is 10: usual is 0.01"),
+        ("warmup_steps: 100, max_steps: 50", "is 100, and the run has 50 updates: it never ends"),
+    ],
+)
+def test_a_number_far_off_is_told(training: str, part: str) -> None:
+    assert any(part in remark for _, remark in list_remarks(load_recipe(SMOKE, [f"training={{{training}}}"])))
 
 
 @pytest.mark.parametrize(
@@ -37,15 +51,16 @@ def test_told(override: str) -> None:
     [
         "training={eval_strategy: steps, eval_steps: 5, save_steps: 10}",
         "training={logging_steps: 5, num_train_epochs: 3}",
+        "training={learning_rate: 1.0, optim: sgd, warmup_steps: 0.1, max_steps: 5}",
         "training={report_to: [wandb], project: mine}",
         "data={path: csv, holdout: 0.3, splits: {train: train}}",
     ],
 )
 def test_what_is_read_is_not_told(override: str) -> None:
-    keys = [key for key, _ in list_without_effect(load_recipe(SMOKE, [override]))]
+    keys = [key for key, _ in list_remarks(load_recipe(SMOKE, [override]))]
     assert not [key for key in keys if key in override or key.rpartition(".")[2] in override]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("**/*.yaml")), ids=lambda path: path.stem)
 def test_no_recipe_of_the_project_says_what_nothing_reads(path: Path) -> None:
-    assert list(list_without_effect(load_recipe(path))) == []
+    assert list(list_remarks(load_recipe(path))) == []
