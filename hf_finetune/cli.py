@@ -23,6 +23,7 @@ from hf_finetune.processes import (
     stop_on_signals,
 )
 from hf_finetune.secrecy import HidingFormatter, hide_secrets
+from hf_finetune.streams import Streams
 
 __all__ = ["app", "main"]
 
@@ -234,17 +235,23 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a defect of ours, 2 the user can fix it, 128 + n a signal."""
+    from hf_finetune.terminal import print_error
+
+    streams = Streams()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(HidingFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
     follow_launcher()
-    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]))
+    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]), streams)
     disconnect(code)
+    code, problem = streams.end(code)
+    if problem is not None:
+        print_error(problem)
     sys.exit(code)
 
 
-def _run_and_explain(words: Sequence[str]) -> int:
+def _run_and_explain(words: Sequence[str], streams: Streams | None = None) -> int:
     from hf_finetune.terminal import print_error
 
     try:
@@ -264,7 +271,12 @@ def _run_and_explain(words: Sequence[str]) -> int:
         stopped = Interrupted(signal_of(stop))
         print_error(stopped)
         return stopped.exit_code
-    except Exception:  # whatever is left is a defect of ours, and its traceback is what we need to mend it
+    except (
+        Exception
+    ) as error:  # whatever is left is a defect of ours, and its traceback is what we need to mend it
+        if streams is not None and (problem := streams.explain(error)) is not None:
+            print_error(problem)
+            return problem.exit_code
         typer.echo(hide_secrets(traceback.format_exc()), err=True, nl=False)
         typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)
         return HfFinetuneError.exit_code

@@ -5,6 +5,7 @@ Every changed key is applied, and said so, or refused with the reason. None is i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from transformers import TrainingArguments
 from hf_finetune.errors import CheckpointError
 from hf_finetune.formatting import flatten_keys
 from hf_finetune.recipe import Recipe
+from hf_finetune.secrecy import HIDDEN, hide_in
 
 __all__ = ["Change", "build_stamp", "compare_stamps", "require_same_run"]
 
@@ -109,7 +111,7 @@ class Change:
 
 
 def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> dict[str, Any]:
-    """Return what a checkpoint remembers of its run; JSON-able, without tokens.
+    """Return what a checkpoint remembers of its run; JSON-able, without secrets.
 
     Args:
         recipe: Resolved.
@@ -119,7 +121,7 @@ def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> di
     wanted = recipe.model_dump(mode="json", exclude={"training"})
     arguments = {key: value for key, value in args.to_dict().items() if not key.endswith("_token")}
     return {
-        "recipe": wanted | {"training": arguments},
+        "recipe": hide_in(wanted | {"training": arguments}),
         "fingerprint": fingerprint,
         "num_processes": args.world_size,
         "device": _name_device(args.device),
@@ -133,7 +135,8 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         old: The stamp of the checkpoint.
         new: The stamp of the run that wants to go on from it.
     """
-    before, now = flatten_keys(old["recipe"]), flatten_keys(new["recipe"])
+    # redacted, both: those of older versions were not, and another secret is no other run
+    before, now = (flatten_keys(hide_in(stamp["recipe"])) for stamp in (old, new))
     changes = []
     is_same_data = old["fingerprint"] == new["fingerprint"]
     if not is_same_data:
@@ -148,7 +151,7 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
     is_same_batch = batches[0] == batches[1]
     for key in sorted(before.keys() | now.keys()):
         values = before.get(key), now.get(key)
-        if values[0] == values[1]:
+        if values[0] == values[1] or _is_same_but_secret(*values):
             continue
         if key in in_batch:
             if is_same_batch:
@@ -194,6 +197,16 @@ def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], *, where: s
             todo=START_ANEW,
         )
     return [str(change) for change in changes]
+
+
+def _is_same_but_secret(old: Any, new: Any) -> bool:
+    """Whether one is the other with something redacted: the environment has other secrets than it had."""
+    for redacted, whole in ((old, new), (new, old)):
+        if isinstance(redacted, str) and isinstance(whole, str) and HIDDEN in redacted:
+            pattern = ".+".join(map(re.escape, redacted.split(HIDDEN)))
+            if re.fullmatch(pattern, whole, re.DOTALL):
+                return True
+    return False
 
 
 def _name_device(device: torch.device) -> str:

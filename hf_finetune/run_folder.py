@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_finetune.errors import RunFolderError
+from hf_finetune.secrecy import hide_in, hide_secrets
 
 __all__ = ["RunFolder", "write_json", "write_text"]
 
@@ -152,17 +153,22 @@ class RunFolder:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the whole new one."""
+    """Write a file without secrets, so that a reader sees the old one or the whole new one."""
+    _write(path, hide_secrets(text))
+
+
+def _write(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text, encoding="utf-8")
+    # a byte that is no text, in a name from the disk, is kept as JSON writes it: \udcff
+    part.write_text(text, encoding="utf-8", errors="backslashreplace")
     part.replace(path)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one; NaN and infinity become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    """Write JSON without secrets, whole or not at all; NaN and infinity become null."""
+    text = json.dumps(_finite(hide_in(content)), indent=2, ensure_ascii=False, allow_nan=False)
+    _write(path, text + "\n")
 
 
 def _finite(content: Any) -> Any:

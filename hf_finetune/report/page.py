@@ -29,6 +29,7 @@ from hf_finetune.report.sections import (
 )
 from hf_finetune.report.training import build_charts, build_evaluations
 from hf_finetune.report.transcripts import build_transcripts
+from hf_finetune.secrecy import CONTROL, hide_secrets
 from hf_finetune.usage import show_usage
 
 __all__ = ["render_report", "write_report"]
@@ -56,8 +57,9 @@ def write_report(run_folder: Path) -> Path:
         RunFolderError: It is not the folder of a run.
     """
     target = run_folder / "report.html"
-    # A lone surrogate can come in through JSON and has no UTF-8 form.
-    content = render_report(read_run(run_folder)).encode("utf-8", "replace")
+    # A lone surrogate can come in through JSON and has no UTF-8 form; HTML has no control characters.
+    page = CONTROL.sub("\ufffd", hide_secrets(render_report(read_run(run_folder))))
+    content = page.encode("utf-8", "replace")
     part = target.with_name("report.html.part")
     part.write_bytes(content)
     part.replace(target)
