@@ -176,6 +176,9 @@ def predict(
     column: Annotated[str | None, typer.Option(help="Column of the data set.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    csv_safe: Annotated[
+        bool, typer.Option("--csv-safe", help="No cell of a csv begins as a spreadsheet's formula does.")
+    ] = False,
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
 ) -> None:
@@ -192,6 +195,7 @@ def predict(
         column=column,
         batch_size=batch_size,
         overwrite=overwrite,
+        csv_safe=csv_safe,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )

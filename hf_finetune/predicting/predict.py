@@ -29,6 +29,7 @@ def predict(
     column: str | None = None,
     batch_size: int = 32,
     overwrite: bool = False,
+    csv_safe: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> int:
@@ -43,7 +44,8 @@ def predict(
         split: Of the data set, such as `test` or `train[:100]`.
         column: Of the data set; found by its feature when left out.
         batch_size: Rows in memory at once.
-        overwrite: Replace `output` when it is there.
+        overwrite: Replace `output` when it is a file that is there; a device or a pipe is written through.
+        csv_safe: Put `'` before the cells of a csv that a spreadsheet would take for formulas.
         trust_remote_code: Run code that comes with the model.
         allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
 
@@ -57,7 +59,7 @@ def predict(
         from hf_finetune import predict
         predict("runs/quickstart", ["digit.png"], output=Path("answers.jsonl"))
     """
-    sink = Output(output, kind=kind, overwrite=overwrite)
+    sink = Output(output, kind=kind, overwrite=overwrite, csv_safe=csv_safe)
     trained = find_trained(source, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     import_user_files(trained.recipe)
     task = build_trained_task(trained, trust_remote_code=trust_remote_code)
