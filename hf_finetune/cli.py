@@ -62,6 +62,15 @@ AllowPickle = Annotated[
     typer.Option("--allow-pickle", help="Read tensors out of a pickle where there are no safetensors."),
 ]
 
+AllowImports = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-imports/--skip-imports",
+        help="Run the files that the recipe of the folder imports, or leave them out; needed where no run "
+        "here has made it.",
+    ),
+]
+
 
 @app.callback()
 def start(
@@ -143,6 +152,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="eval or test.")] = "test",
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
+    allow_imports: AllowImports = None,
 ) -> None:
     """Score the best model of a run again."""
     from hf_finetune.runner import evaluate as evaluate_run
@@ -154,6 +164,7 @@ def evaluate(
         overrides=overrides or (),
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
     )
     typer.echo(json.dumps(scores, indent=2))
 
@@ -181,6 +192,7 @@ def predict(
     ] = False,
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
+    allow_imports: AllowImports = None,
 ) -> None:
     """Apply the best model of a run to files or a data set; exit code 3 when something was skipped."""
     from hf_finetune.predicting import predict as predict_inputs
@@ -198,6 +210,7 @@ def predict(
         csv_safe=csv_safe,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
     )
     if num_skipped:
         raise typer.Exit(3)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_finetune.errors import HubError, ModelError, RunFolderError
+from hf_finetune.errors import HubError, ModelError, RunFolderError, UserError
 from hf_finetune.hub_access import reading_hub, tell_code_allowed
-from hf_finetune.recipe import Recipe, load_recipe
+from hf_finetune.made_here import list_strange_imports
+from hf_finetune.recipe import Recipe, list_imports, load_recipe
 from hf_finetune.run_folder import RunFolder
 from hf_finetune.tasks import Task, build_task
 
 __all__ = ["Trained", "build_trained_task", "find_trained"]
 
+logger = logging.getLogger(__name__)
+
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+ADAPTERS = ("adapter_model.safetensors",)
 NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
 """Files of a repository that are not fetched: other formats of the weights, pickles, code."""
 
@@ -63,6 +69,7 @@ def find_trained(
     overrides: Sequence[str] = (),
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_imports: bool | None = None,
 ) -> Trained:
     """Find a finished run in a folder, or fetch one from the Hub.
 
@@ -71,19 +78,28 @@ def find_trained(
         overrides: `dotted.key=value` of the recipe.
         trust_remote_code: Fetch the code that comes with a model of the Hub, too.
         allow_pickle: Take weights from a pickle where there are no safetensors; tensors only.
+        allow_imports: Run the files in `imports` of the folder's recipe (True), or leave them out (False);
+            needed where no run of this user has made the folder. Those of the Hub are always left out.
 
     Raises:
         RunFolderError: There is nothing, no run, or one that is not finished.
+        UserError: The recipe of the folder imports files that no run has imported here.
         ModelError: Its weights are pickled, and that is not allowed.
         HubError: The Hub cannot be reached, does not know the repository, or no run was pushed to it.
         RecipeError: An override is wrong.
     """
     path = Path(source)
     if path.is_dir():
-        trained = _read_folder(path, str(source), overrides)
+        trained = _read_folder(path, str(source), overrides, allow_imports)
     elif path.exists():
         raise RunFolderError("this is a file", where=str(source), todo="Name the folder of a run.")
     elif HUB_ID.match(str(source)):
+        if allow_imports:
+            raise UserError(
+                "a recipe from the Hub may not import code",
+                where=str(source),
+                todo="Read the code, fetch the repository to this machine, and name its folder.",
+            )
         allowed = {"*.py": trust_remote_code, "*.bin": allow_pickle}
         trained = _fetch(str(source), overrides, [name for name in NOT_NEEDED if not allowed.get(name)])
     else:
@@ -96,7 +112,9 @@ def find_trained(
             tell_code_allowed(trained.recipe.model.checkpoint, trained.recipe.model.revision)
     if allow_pickle:
         return replace(trained, recipe=trained.recipe.allow_pickle())
-    if not any(trained.folder.glob("*.safetensors")):
+    # by the name that is read: another file beside a pickle makes it no safer
+    names = ADAPTERS if trained.has_adapters else WEIGHTS
+    if not any((trained.folder / name).is_file() for name in names):
         raise ModelError(
             f"{source} has no safetensors weights",
             todo="To read tensors out of a pickle, add --allow-pickle.",
@@ -104,12 +122,15 @@ def find_trained(
     return trained
 
 
-def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
+def _read_folder(
+    path: Path, name: str, overrides: Sequence[str], allow_imports: bool | None = None
+) -> Trained:
     folder = RunFolder(path)
     best = folder.best if folder.best.is_dir() else path
     if folder.recipe.is_file() and folder.scores.is_file() and _has_model(best):
         scores = json.loads(folder.scores.read_text(encoding="utf-8"))
-        return Trained(name=name, folder=best, recipe=load_recipe(folder.recipe, overrides), scores=scores)
+        recipe = load_recipe(folder.recipe, [*_judge_imports(folder, overrides, allow_imports), *overrides])
+        return Trained(name=name, folder=best, recipe=recipe, scores=scores)
     if folder.has_run():
         raise RunFolderError(
             "this run is not finished",
@@ -117,6 +138,30 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
             todo=f"Finish it: hf-finetune run {folder.recipe} --resume",
         )
     raise RunFolderError("there is no finished run", where=name, todo="Train it first.")
+
+
+def _judge_imports(folder: RunFolder, overrides: Sequence[str], is_allowed: bool | None) -> list[str]:
+    """Return the override that leaves the recipe's imports out, or nothing where they may run.
+
+    Raises:
+        UserError: Nobody has said whether they may, and no run has imported them here.
+    """
+    if is_allowed is False:
+        return ["imports=[]"]
+    names = list_imports(folder.recipe)
+    if not names or any(override.startswith("imports=") for override in overrides):
+        return []
+    if is_allowed:
+        logger.warning("--allow-imports: this code may run on this machine: %s", ", ".join(names))
+        return []
+    if strange := list_strange_imports(folder.path, names):
+        raise UserError(
+            "the recipe of this folder imports code that no run in this folder has imported on this machine, "
+            f"or that was changed since: {', '.join(strange)}",
+            where=str(folder.recipe),
+            todo="Read the code; then say --allow-imports to run it, or --skip-imports to leave it out.",
+        )
+    return []
 
 
 def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Trained:

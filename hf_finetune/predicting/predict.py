@@ -32,6 +32,7 @@ def predict(
     csv_safe: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_imports: bool | None = None,
 ) -> int:
     """Write for each file or row what the model says, and how sure it is. Memory does not grow with them.
 
@@ -48,6 +49,7 @@ def predict(
         csv_safe: Put `'` before the cells of a csv that a spreadsheet would take for formulas.
         trust_remote_code: Run code that comes with the model.
         allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
+        allow_imports: Run the `imports` of the run's recipe, or leave them out, wherever the folder is from.
 
     Returns:
         The number of files or rows that could not be read; each is named on standard error.
@@ -60,7 +62,12 @@ def predict(
         predict("runs/quickstart", ["digit.png"], output=Path("answers.jsonl"))
     """
     sink = Output(output, kind=kind, overwrite=overwrite, csv_safe=csv_safe)
-    trained = find_trained(source, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    trained = find_trained(
+        source,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
+    )
     import_user_files(trained.recipe)
     task = build_trained_task(trained, trust_remote_code=trust_remote_code)
     words = [str(word) for word in ([inputs] if isinstance(inputs, str | Path) else inputs)]

@@ -18,6 +18,7 @@ from hf_finetune.environment import describe_environment, describe_inputs
 from hf_finetune.errors import RecipeError, UserError
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import build_loss
+from hf_finetune.made_here import remember_imports
 from hf_finetune.metrics import build_metrics
 from hf_finetune.model import build_model, describe_share, load_model
 from hf_finetune.processes import is_first_process, require_world_size
@@ -199,6 +200,7 @@ def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None
         folder.clear()
     recipe = prepared.recipe
     write_text(folder.recipe, recipe.to_yaml())
+    remember_imports(folder.path, recipe.imports)
     inputs = describe_inputs(recipe, prepared.splits, prepared.parts.args)
     write_json(folder.environment, describe_environment(recipe.source) | inputs)
 

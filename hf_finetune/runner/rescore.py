@@ -21,6 +21,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_imports: bool | None = None,
 ) -> dict[str, float]:
     """Score the best model of a finished run again.
 
@@ -34,6 +35,7 @@ def evaluate(
         overrides: `dotted.key=value` of the recipe, such as another `data.path`.
         trust_remote_code: Run code that comes with the model, its checkpoint or a metric of the Hub.
         allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
+        allow_imports: Run the `imports` of the run's recipe, or leave them out, wherever the folder is from.
 
     Returns:
         `{name: value}`.
@@ -44,7 +46,11 @@ def evaluate(
         HubError: The run, its data or its checkpoint cannot be fetched.
     """
     trained = find_trained(
-        source, overrides=overrides, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+        source,
+        overrides=overrides,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
     )
     if split not in ("eval", "test"):
         raise DataError(f"there is no split {split!r} to score", where=trained.name, todo="Use eval or test.")
