@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from hf_finetune.cache_folders import use_writable_caches
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
 from hf_finetune.launch import launch
 from hf_finetune.processes import (
@@ -260,6 +261,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
     follow_launcher()
+    if not {"--help", "--version", "schema", "--schema-only"} & set(sys.argv[1:]):
+        use_writable_caches()
     code = _run_and_explain(_give_resume_a_value(sys.argv[1:]), streams)
     disconnect(code)
     code, problem = streams.end(code)

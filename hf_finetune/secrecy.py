@@ -25,6 +25,7 @@ __all__ = [
     "HIDDEN",
     "HidingFormatter",
     "escape_controls",
+    "escape_surrogates",
     "find_credential",
     "hide_in",
     "hide_secrets",
@@ -105,6 +106,11 @@ def escape_controls(text: str) -> str:
         return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"
 
     return _CONTROL.sub(write, text)
+
+
+def escape_surrogates(text: str) -> str:
+    """Write bytes of a file name that are no text as they are shown; the rest stays."""
+    return text if text.isprintable() else re.sub("[\ud800-\udfff]+", lambda m: escape_controls(m[0]), text)
 
 
 class HidingFormatter(logging.Formatter):

@@ -226,7 +226,7 @@ def verify(folder: Path) -> None:
         CheckpointError: Something is missing, torn or changed, or there is no readable manifest.
     """
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         items = [(str(name), int(facts["size"]), str(facts["sha256"])) for name, facts in files.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{MANIFEST} is missing or unreadable ({error})", where=str(folder)) from error
