@@ -11,6 +11,7 @@ from hf_finetune.predicting.inputs import find_inputs
 from hf_finetune.predicting.outputs import Output
 from hf_finetune.predicting.predictor import Predictor
 from hf_finetune.recipe import import_user_files
+from hf_finetune.secrecy import escape_surrogates
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.trained import build_trained_task, find_trained
 
@@ -80,7 +81,7 @@ def predict(
             for name, answer in zip(names, predictor.answer(values), strict=True):
                 if isinstance(answer, str):
                     num_bad += 1
-                    place = name.get("file") or f"row {name['row']}"
+                    place = escape_surrogates(name.get("file") or f"row {name['row']}")
                     logger.warning("%s: skipped: %s", place, answer.removeprefix(f"{place}: "))
                 else:
                     sink.write({**name, **answer})
