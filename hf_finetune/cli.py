@@ -23,7 +23,7 @@ from hf_finetune.processes import (
     signal_of,
     stop_on_signals,
 )
-from hf_finetune.secrecy import HidingFormatter, hide_secrets
+from hf_finetune.secrecy import HidingFormatter, escape_controls, hide_secrets
 from hf_finetune.streams import Streams
 
 __all__ = ["app", "main"]
@@ -141,7 +141,7 @@ def check(
 
         _quiet_libraries()
         for line in check_recipe(loaded, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle):
-            typer.echo(line)
+            typer.echo(escape_controls(line, keep="\n\t"))  # names of classes may have any
     looked_at = " in what it says; names, model and data were not looked at" if schema_only else ""
     typer.echo(f"{recipe}: nothing wrong found{looked_at}")
 

@@ -93,16 +93,22 @@ def hide_in(value: Any, *, is_under_secret: bool = False) -> Any:
     return hide_secrets(value)
 
 
-def escape_controls(text: str) -> str:
+def escape_controls(text: str, *, keep: str = "") -> str:
     r"""Write control characters, and bytes that are no text, as `\x1b`: for names that come from anywhere.
 
+    Args:
+        text: Of a name, or of a message with names in it.
+        keep: Characters that stay, such as the ends of lines.
+
     Example:
-        >>> escape_controls("red\x1b[31m\n")
-        'red\\x1b[31m\\x0a'
+        >>> escape_controls("red\x1b[31m\n"), escape_controls("a\nb\0", keep="\n\t")
+        ('red\\x1b[31m\\x0a', 'a\nb\\x00')
     """
 
     def write(match: re.Match[str]) -> str:
         code = ord(match[0])  # Python keeps byte b of a file name as U+DC00 + b
+        if match[0] in keep:
+            return match[0]
         return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"
 
     return _CONTROL.sub(write, text)
@@ -121,10 +127,7 @@ class HidingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        return "\n".join(
-            "\t".join(map(escape_controls, line.split("\t")))
-            for line in hide_secrets(super().format(record)).split("\n")
-        )
+        return escape_controls(hide_secrets(super().format(record)), keep="\n\t")
 
 
 def _list_values() -> list[str]:

@@ -151,7 +151,7 @@ def _clean(answer: Mapping[str, Any]) -> dict[str, Any]:
 
     def clean(value: Any) -> Any:
         if isinstance(value, str):
-            return "\n".join("\t".join(map(escape_controls, line.split("\t"))) for line in value.split("\n"))
+            return escape_controls(value, keep="\n\t")
         if isinstance(value, Mapping):
             return {clean(key): clean(item) for key, item in value.items()}
         return [clean(item) for item in value] if isinstance(value, list) else value
