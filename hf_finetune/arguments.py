@@ -14,8 +14,12 @@ from hf_finetune.formatting import first_words
 from hf_finetune.metrics import MetricSet
 from hf_finetune.recipe import Recipe, own_defaults
 from hf_finetune.run_folder import output_folder
+from hf_finetune.secrecy import hide_in
 
 __all__ = ["build_arguments", "choose_best_by", "fill_defaults"]
+
+LABELS = {"project", "run_name", "trackio_bucket_id", "trackio_space_id"}
+"""What nothing is computed from: trackers show them, and every checkpoint holds them in a pickle."""
 
 
 def fill_defaults(recipe: Recipe, task_defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -70,7 +74,8 @@ def build_arguments(
                 todo="Remove it.",
             )
     try:
-        made: TrainingArguments = arguments(**training)
+        labels = hide_in({key: training[key] for key in LABELS & training.keys()})
+        made: TrainingArguments = arguments(**{**training, **labels})
         return made
     # a package it needs is not there, a file it names is not there
     except (TypeError, ValueError, ImportError, OSError, NotImplementedError) as error:

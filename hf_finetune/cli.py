@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from hf_finetune.cache_folders import use_writable_caches
 from hf_finetune.errors import HfFinetuneError, Interrupted, UserError
 from hf_finetune.launch import launch
 from hf_finetune.processes import (
@@ -22,7 +23,8 @@ from hf_finetune.processes import (
     signal_of,
     stop_on_signals,
 )
-from hf_finetune.secrecy import HidingFormatter, hide_secrets
+from hf_finetune.secrecy import HidingFormatter, escape_controls, hide_secrets
+from hf_finetune.streams import Streams
 
 __all__ = ["app", "main"]
 
@@ -59,6 +61,15 @@ TrustRemoteCode = Annotated[
 AllowPickle = Annotated[
     bool,
     typer.Option("--allow-pickle", help="Read tensors out of a pickle where there are no safetensors."),
+]
+
+AllowImports = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-imports/--skip-imports",
+        help="Run the files that the recipe of the folder imports, or leave them out; needed where no run "
+        "here has made it.",
+    ),
 ]
 
 
@@ -136,7 +147,7 @@ def check(
 
         _quiet_libraries()
         for line in check_recipe(loaded, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle):
-            typer.echo(line)
+            typer.echo(escape_controls(line, keep="\n\t"))  # names of classes may have any
             num_warnings += line.startswith("warning ")
     looked_at = " in what it says; names, model and data were not looked at" if schema_only else ""
     wrong = f"wrong but the warning{'s'[: num_warnings > 1]} above" if num_warnings else "wrong"
@@ -156,6 +167,7 @@ def evaluate(
     ] = "refuse",
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
+    allow_imports: AllowImports = None,
 ) -> None:
     """Score the best model of a run again, on its data or on others (data.path=...)."""
     from hf_finetune.runner import evaluate as evaluate_run
@@ -168,6 +180,7 @@ def evaluate(
         unknown_labels=unknown_labels,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
     )
     typer.echo(json.dumps(scores.to_json(), indent=2))
 
@@ -192,8 +205,12 @@ def predict(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    csv_safe: Annotated[
+        bool, typer.Option("--csv-safe", help="No cell of a csv begins as a spreadsheet's formula does.")
+    ] = False,
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: AllowPickle = False,
+    allow_imports: AllowImports = None,
 ) -> None:
     """Apply the best model of a run to files or a data set; exit code 3 when something was skipped."""
     from hf_finetune.predicting import predict as predict_inputs
@@ -208,8 +225,10 @@ def predict(
         column=column,
         batch_size=batch_size,
         overwrite=overwrite,
+        csv_safe=csv_safe,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
     )
     if num_skipped:
         raise typer.Exit(3)
@@ -251,17 +270,25 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a defect of ours, 2 the user can fix it, 128 + n a signal."""
+    from hf_finetune.terminal import print_error
+
+    streams = Streams()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(HidingFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("hf_finetune").setLevel(logging.INFO if is_first_process() else logging.ERROR)
     follow_launcher()
-    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]))
+    if not {"--help", "--version", "schema", "--schema-only"} & set(sys.argv[1:]):
+        use_writable_caches()
+    code = _run_and_explain(_give_resume_a_value(sys.argv[1:]), streams)
     disconnect(code)
+    code, problem = streams.end(code)
+    if problem is not None:
+        print_error(problem)
     sys.exit(code)
 
 
-def _run_and_explain(words: Sequence[str]) -> int:
+def _run_and_explain(words: Sequence[str], streams: Streams | None = None) -> int:
     from hf_finetune.terminal import print_error
 
     try:
@@ -281,7 +308,12 @@ def _run_and_explain(words: Sequence[str]) -> int:
         stopped = Interrupted(signal_of(stop))
         print_error(stopped)
         return stopped.exit_code
-    except Exception:  # whatever is left is a defect of ours, and its traceback is what we need to mend it
+    except (
+        Exception
+    ) as error:  # whatever is left is a defect of ours, and its traceback is what we need to mend it
+        if streams is not None and (problem := streams.explain(error)) is not None:
+            print_error(problem)
+            return problem.exit_code
         typer.echo(hide_secrets(traceback.format_exc()), err=True, nl=False)
         typer.echo("This is a defect of hf-finetune, not of your recipe: please report it.", err=True)
         return HfFinetuneError.exit_code

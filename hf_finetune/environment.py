@@ -18,6 +18,7 @@ from transformers import TrainingArguments
 from hf_finetune.data import Splits
 from hf_finetune.hub_access import Kind, find_cached_commit
 from hf_finetune.recipe import Recipe
+from hf_finetune.secrecy import hide_in
 
 __all__ = ["describe_environment", "describe_inputs", "list_loose_revisions"]
 
@@ -35,7 +36,7 @@ def describe_environment(recipe_path: Path) -> dict[str, Any]:
     """
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": hide_in([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "git_commit": _git_commit(recipe_path.resolve().parent),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -105,7 +106,7 @@ def _git_commit(folder: Path) -> str | None:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -17,6 +17,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 
+from hf_finetune.secrecy import hide_secrets
+
 __all__ = [
     "CheckpointError",
     "DataError",
@@ -38,7 +40,7 @@ class HfFinetuneError(Exception):
 
 
 class UserError(HfFinetuneError):
-    """A mistake the user can fix: one message, no traceback.
+    """A mistake the user can fix: one message, no traceback, no secrets.
 
     Args:
         what: What is wrong, with what was got and what was expected.
@@ -53,6 +55,7 @@ class UserError(HfFinetuneError):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str | None = None, todo: str | None = None) -> None:
+        what, where, todo = hide_secrets(what), where and hide_secrets(where), todo and hide_secrets(todo)
         self.what, self.where, self.todo = what, where, todo
         text = f"{where}: {what}" if where else what
         gap = "" if text.endswith("\n") else " " if text.endswith((".", "?")) else ". "

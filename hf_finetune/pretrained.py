@@ -12,7 +12,7 @@ from hf_finetune.hub_access import reading_hub
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["load_config", "reading_checkpoint"]
+__all__ = ["load_config", "reading_checkpoint", "refusing_pickles"]
 
 
 def load_config(recipe: Recipe, *, trust_remote_code: bool = False) -> Any:
@@ -63,6 +63,41 @@ def reading_checkpoint(recipe: Recipe) -> Iterator[None]:
             where=where,
             todo="Name a checkpoint of transformers with safetensors weights.",
         ) from error
+
+
+@contextmanager
+def refusing_pickles(recipe: Recipe, source: object) -> Iterator[None]:
+    """Let nothing inside read a pickle, unless the command line allows it.
+
+    `use_safetensors` of transformers (5.23) looks at one name only: a safetensors index may name pickled
+    shards, and a config an adapter_model.bin; PEFT (0.21) takes what there is. All end in `torch.load`.
+
+    Args:
+        recipe: Says whether a pickle may be read.
+        source: What is read, for the message.
+
+    Raises:
+        ModelError: There is a pickle to read.
+    """
+    import torch
+
+    if recipe.may_unpickle:
+        yield
+        return
+
+    def refuse(file: Any, *args: Any, **options: Any) -> Any:
+        raise ModelError(
+            f"{source} keeps weights in a pickle: {file}",
+            where=recipe.where("model.checkpoint"),
+            todo="To read tensors out of it, add --allow-pickle.",
+        )
+
+    load = torch.load
+    torch.load = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.load = load
 
 
 def _explain_refusal(text: str, recipe: Recipe) -> ModelError | None:

@@ -6,6 +6,7 @@ Every changed key is applied, and said so, or refused with the reason. None is i
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -18,6 +19,7 @@ from hf_finetune.errors import CheckpointError
 from hf_finetune.formatting import flatten_keys
 from hf_finetune.recipe import Recipe
 from hf_finetune.recipe.specs import Named, Spec
+from hf_finetune.secrecy import HIDDEN, hide_in
 
 __all__ = ["Change", "build_stamp", "compare_stamps", "require_same_run"]
 
@@ -114,7 +116,7 @@ class Change:
 
 
 def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> dict[str, Any]:
-    """Return what a checkpoint remembers of its run; JSON-able, without tokens.
+    """Return what a checkpoint remembers of its run; JSON-able, without secrets.
 
     Args:
         recipe: Resolved.
@@ -124,7 +126,7 @@ def build_stamp(recipe: Recipe, args: TrainingArguments, fingerprint: str) -> di
     wanted = recipe.model_dump(mode="json", exclude={"training"})
     arguments = {key: value for key, value in args.to_dict().items() if not key.endswith("_token")}
     return {
-        "recipe": wanted | {"training": arguments},
+        "recipe": hide_in(wanted | {"training": arguments}),
         "not_default": sorted([*_list_set_keys(recipe), *_list_set_arguments(recipe, args)]),
         "fingerprint": fingerprint,
         "num_processes": args.world_size,
@@ -142,7 +144,8 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         old: The stamp of the checkpoint.
         new: The stamp of the run that wants to go on from it.
     """
-    before, now = flatten_keys(old["recipe"]), flatten_keys(new["recipe"])
+    # redacted, both: those of older versions were not, and another secret is no other run
+    before, now = (flatten_keys(hide_in(stamp["recipe"])) for stamp in (old, new))
     changes = []
     is_same_data = old["fingerprint"] == new["fingerprint"]
     if not is_same_data:
@@ -157,7 +160,11 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
     is_same_batch = batches[0] == batches[1]
     for key in sorted(before.keys() | now.keys()):
         values = before.get(key), now.get(key)
-        if values[0] == values[1] or _is_default_of_one(key, (old, before), (new, now)):
+        if (
+            values[0] == values[1]
+            or _is_same_but_secret(*values)
+            or _is_default_of_one(key, (old, before), (new, now))
+        ):
             continue
         if key in in_batch:
             if is_same_batch:
@@ -252,6 +259,16 @@ def _is_gone(key: str, now: Mapping[str, Any]) -> bool:
     """Tell whether a version has no such argument any more."""
     argument = key.split(".")[:2]
     return argument[0] == "training" and all(known.split(".")[:2] != argument for known in now)
+
+
+def _is_same_but_secret(old: Any, new: Any) -> bool:
+    """Whether one is the other with something redacted: the environment has other secrets than it had."""
+    for redacted, whole in ((old, new), (new, old)):
+        if isinstance(redacted, str) and isinstance(whole, str) and HIDDEN in redacted:
+            pattern = ".+".join(map(re.escape, redacted.split(HIDDEN)))
+            if re.fullmatch(pattern, whole, re.DOTALL):
+                return True
+    return False
 
 
 def _name_device(device: torch.device) -> str:

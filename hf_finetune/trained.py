@@ -11,9 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from hf_finetune.errors import HubError, ModelError, RunFolderError
+from hf_finetune.errors import HubError, ModelError, RunFolderError, UserError
 from hf_finetune.hub_access import reading_hub, tell_code_allowed
-from hf_finetune.recipe import Recipe, load_recipe
+from hf_finetune.made_here import list_strange_imports
+from hf_finetune.recipe import Recipe, list_imports, load_recipe
 from hf_finetune.run_folder import RunFolder, check_best, describe_mismatch, is_sealed
 from hf_finetune.tasks import Task, build_task
 
@@ -22,6 +23,8 @@ __all__ = ["Trained", "build_trained_task", "find_trained"]
 logger = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+ADAPTERS = ("adapter_model.safetensors",)
 NOT_NEEDED = ["*.bin", "*.ckpt", "*.h5", "*.html", "*.msgpack", "*.onnx", "*.pkl", "*.pt", "*.pth", "*.py"]
 """Files of a repository that are not fetched: other formats of the weights, pickles, code."""
 
@@ -69,6 +72,7 @@ def find_trained(
     overrides: Sequence[str] = (),
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_imports: bool | None = None,
 ) -> Trained:
     """Find a finished run in a folder, or fetch one from the Hub.
 
@@ -77,19 +81,28 @@ def find_trained(
         overrides: `dotted.key=value` of the recipe.
         trust_remote_code: Fetch the code that comes with a model of the Hub, too.
         allow_pickle: Take weights from a pickle where there are no safetensors; tensors only.
+        allow_imports: Run the files in `imports` of the folder's recipe (True), or leave them out (False);
+            needed where no run of this user has made the folder. Those of the Hub are always left out.
 
     Raises:
         RunFolderError: There is nothing, no run, or one that is not finished.
+        UserError: The recipe of the folder imports files that no run has imported here.
         ModelError: Its weights are pickled, and that is not allowed.
         HubError: The Hub cannot be reached, does not know the repository, or no run was pushed to it.
         RecipeError: An override is wrong.
     """
     path = Path(source)
     if path.is_dir():
-        trained = _read_folder(path, str(source), overrides)
+        trained = _read_folder(path, str(source), overrides, allow_imports)
     elif path.exists():
         raise RunFolderError("this is a file", where=str(source), todo="Name the folder of a run.")
     elif HUB_ID.match(str(source)):
+        if allow_imports:
+            raise UserError(
+                "a recipe from the Hub may not import code",
+                where=str(source),
+                todo="Read the code, fetch the repository to this machine, and name its folder.",
+            )
         allowed = {"*.py": trust_remote_code, "*.bin": allow_pickle}
         trained = _fetch(str(source), overrides, [name for name in NOT_NEEDED if not allowed.get(name)])
     else:
@@ -102,7 +115,9 @@ def find_trained(
             tell_code_allowed(trained.recipe.model.checkpoint, trained.recipe.model.revision)
     if allow_pickle:
         return replace(trained, recipe=trained.recipe.allow_pickle())
-    if not any(trained.folder.glob("*.safetensors")):
+    # by the name that is read: another file beside a pickle makes it no safer
+    names = ADAPTERS if trained.has_adapters else WEIGHTS
+    if not any((trained.folder / name).is_file() for name in names):
         raise ModelError(
             f"{source} has no safetensors weights",
             todo="To read tensors out of a pickle, add --allow-pickle.",
@@ -110,7 +125,9 @@ def find_trained(
     return trained
 
 
-def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
+def _read_folder(
+    path: Path, name: str, overrides: Sequence[str], allow_imports: bool | None = None
+) -> Trained:
     folder = RunFolder(path)
     is_run = folder.best.is_dir() or not _has_model(path)
     best = folder.best if is_run else path
@@ -120,8 +137,9 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
         check_best(best, scores, todo=anew, is_alone=is_run)
         if mismatch := describe_mismatch(best, scores):
             logger.warning("%s: %s. Score it: %s", name, mismatch, folder.say_resume())
-        recipe = load_recipe(folder.recipe, overrides, is_new=False)
-        recorded = load_recipe(folder.recipe, is_new=False) if overrides else recipe
+        own = _judge_imports(folder, overrides, allow_imports)
+        recipe = load_recipe(folder.recipe, [*own, *overrides], is_new=False)
+        recorded = load_recipe(folder.recipe, own, is_new=False) if overrides else recipe
         return Trained(name=name, folder=best, recipe=recipe, scores=scores, recorded=recorded)
     if folder.has_run():
         raise RunFolderError(
@@ -130,6 +148,30 @@ def _read_folder(path: Path, name: str, overrides: Sequence[str]) -> Trained:
             todo=f"Finish it: {folder.say_resume()}",
         )
     raise RunFolderError("there is no finished run", where=name, todo="Train it first.")
+
+
+def _judge_imports(folder: RunFolder, overrides: Sequence[str], is_allowed: bool | None) -> list[str]:
+    """Return the override that leaves the recipe's imports out, or nothing where they may run.
+
+    Raises:
+        UserError: Nobody has said whether they may, and no run has imported them here.
+    """
+    if is_allowed is False:
+        return ["imports=[]"]
+    names = list_imports(folder.recipe)
+    if not names or any(override.startswith("imports=") for override in overrides):
+        return []
+    if is_allowed:
+        logger.warning("--allow-imports: this code may run on this machine: %s", ", ".join(names))
+        return []
+    if strange := list_strange_imports(folder.path, names):
+        raise UserError(
+            "the recipe of this folder imports code that no run in this folder has imported on this machine, "
+            f"or that was changed since: {', '.join(strange)}",
+            where=str(folder.recipe),
+            todo="Read the code; then say --allow-imports to run it, or --skip-imports to leave it out.",
+        )
+    return []
 
 
 def _fetch(source: str, overrides: Sequence[str], left_out: Sequence[str]) -> Trained:

@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import shutil
+import tempfile
 
 # before any library reads them
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,8 @@ os.environ.setdefault("HF_EVALUATE_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# what runs remember of their imports; the processes that tests start share it
+os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"hf-finetune-tests-{os.getuid()}")
 
 import numpy as np
 import pytest

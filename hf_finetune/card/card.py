@@ -21,7 +21,7 @@ from hf_finetune.report.classes import build_confusion
 from hf_finetune.report.record import RunRecord, read_run
 from hf_finetune.report.training import build_charts
 from hf_finetune.run_folder import RunFolder
-from hf_finetune.secrecy import hide_secrets
+from hf_finetune.secrecy import CONTROL, hide_secrets
 
 __all__ = ["render_card", "write_card", "write_pages"]
 
@@ -110,7 +110,8 @@ def render_card(record: RunRecord, *, repo_id: str | None = None) -> str:
         },
     )
     head = build_metadata(record, name=name).to_yaml(line_break="\n")
-    return str(ModelCard(f"---\n{head}\n---\n\n{hide_secrets(text)}", ignore_metadata_errors=False))
+    whole = CONTROL.sub("\ufffd", hide_secrets(f"---\n{head}\n---\n\n{text}"))
+    return str(ModelCard(whole, ignore_metadata_errors=False))
 
 
 @cache

@@ -8,11 +8,11 @@ from typing import Any
 
 from hf_finetune.card.metadata import data_name, find_base, is_adapter, task_name
 from hf_finetune.formatting import as_finite, flatten_keys, format_duration, format_name, is_score
-from hf_finetune.recipe.wording import is_secret
 from hf_finetune.report.classes import Confusion
 from hf_finetune.report.record import RunRecord
 from hf_finetune.report.sections import list_duplicates, say_certainty, say_doubts
 from hf_finetune.report.sound_use import list_sound_notes, read_rate
+from hf_finetune.secrecy import is_secret
 from hf_finetune.usage import show_adapter_usage, show_usage
 
 __all__ = [

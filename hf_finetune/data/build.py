@@ -21,6 +21,7 @@ from hf_finetune.data.ready import make_ready
 from hf_finetune.data.rows import RawRows, Rows
 from hf_finetune.data.usable import divide, read_usable
 from hf_finetune.errors import DataError
+from hf_finetune.secrecy import hide_secrets
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Space
 
@@ -99,7 +100,7 @@ class Splits:
         columns = {column: values.tolist() for column, values in found.items()}
         if "group" in self.columns:
             values = raw.split.source.with_format("arrow")[raw.rows][self.columns["group"]]
-            columns["group"] = [str(value) for value in values.to_pylist()]
+            columns["group"] = [hide_secrets(str(value)) for value in values.to_pylist()]
         return columns
 
     def raw(self, name: str) -> RawRows:

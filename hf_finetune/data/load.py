@@ -16,8 +16,9 @@ from hf_finetune.data.local import LocalFiles, list_patterns
 from hf_finetune.data.sound_files import sounds_as_files
 from hf_finetune.data.table_cache import load_tables
 from hf_finetune.errors import DataError, HubError
-from hf_finetune.formatting import offer
+from hf_finetune.formatting import flatten_keys, offer
 from hf_finetune.hub_access import find_cached_commit, is_path, is_reachable, reading_hub
+from hf_finetune.secrecy import HIDDEN
 
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
@@ -42,6 +43,7 @@ def load_splits(recipe: Recipe, *, is_labelled: bool = True) -> datasets.Dataset
         DataError: There is nothing at a local path, or what is there cannot be read.
         HubError: See `reading_hub`.
     """
+    _refuse_redacted(recipe)
     spec = recipe.data
     where = recipe.where("data.path")
     path = Path(spec.path).expanduser()
@@ -213,6 +215,17 @@ def _refuse(recipe: Recipe, keys: list[str], why: str) -> None:
         if getattr(recipe.data, key):
             raise DataError(
                 f"data.{key} means nothing {why}", where=recipe.where(f"data.{key}"), todo="Take it out."
+            )
+
+
+def _refuse_redacted(recipe: Recipe) -> None:
+    """Ask for what was left out when the recipe of a run was written down, such as the signature of a URL."""
+    for key, value in flatten_keys(recipe.data.model_dump(), prefix="data.").items():
+        if HIDDEN in str(value):
+            raise DataError(
+                f"{key}: a secret was left out here when this recipe was written down",
+                where=recipe.where(key),
+                todo=f"Give the whole value again: {key}=VALUE.",
             )
 
 

@@ -87,7 +87,7 @@ def verify(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         try:
             if path.suffix == ".json":
-                json.loads(path.read_text())
+                json.loads(path.read_text(encoding="utf-8"))
             elif path.suffix in (".pt", ".pth", ".bin"):
                 with zipfile.ZipFile(path) as archive:
                     if (bad := archive.testzip()) is not None:
@@ -343,6 +343,6 @@ def load_stamp(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{STAMP} cannot be read ({error})", where=str(folder)) from error

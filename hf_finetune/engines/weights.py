@@ -85,7 +85,7 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
     try:
         if (folder / WEIGHTS).is_file():
             return dict(load_file(folder / WEIGHTS))
-        shards = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
         return {
             name: tensor for shard in sorted(shards) for name, tensor in load_file(folder / shard).items()
         }

@@ -14,7 +14,7 @@ from torch import nn
 from hf_finetune.errors import ModelError
 from hf_finetune.model.adapters import add_adapters
 from hf_finetune.model.changed_config import refuse_new_sizes, require_kept, trying_changes
-from hf_finetune.pretrained import load_config, reading_checkpoint
+from hf_finetune.pretrained import load_config, reading_checkpoint, refusing_pickles
 from hf_finetune.recipe import Recipe
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Space
@@ -66,7 +66,7 @@ def build_model(
     if from_scratch or spec.from_scratch:
         model: nn.Module = auto_class.from_config(config, trust_remote_code=trust_remote_code)
     else:
-        with reading_checkpoint(recipe):
+        with reading_checkpoint(recipe), refusing_pickles(recipe, spec.checkpoint):
             model, info = auto_class.from_pretrained(
                 spec.checkpoint,
                 config=config,

@@ -12,6 +12,7 @@ from torch import nn
 
 from hf_finetune.model.adapters import merge_adapters, prune_ranks
 from hf_finetune.model.build import build_model
+from hf_finetune.pretrained import refusing_pickles
 from hf_finetune.recipe import Recipe
 from hf_finetune.tasks.base import Task
 from hf_finetune.tasks.values import Space
@@ -62,13 +63,14 @@ def load_model(
     if not (folder / "adapter_config.json").is_file():
         # None: what there is; of a pickle only tensors are read
         safe = None if recipe.may_unpickle else True
-        whole: nn.Module = auto_class.from_pretrained(
-            folder, use_safetensors=safe, trust_remote_code=trust_remote_code
-        )
+        with refusing_pickles(recipe, folder):
+            whole: nn.Module = auto_class.from_pretrained(
+                folder, use_safetensors=safe, trust_remote_code=trust_remote_code
+            )
         return whole
     bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"peft": None, "freeze": ()})})
     base = build_model(bare, task, labels, trust_remote_code=trust_remote_code)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), refusing_pickles(recipe, folder):
         # peft 0.21 takes AdaLoRA's saved ranks for LoRA's `rank_pattern`, and then for those of AdaLoRA
         warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
         # and asks transformers 5.23 by a name that was changed

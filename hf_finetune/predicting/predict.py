@@ -11,6 +11,7 @@ from hf_finetune.predicting.inputs import find_inputs
 from hf_finetune.predicting.outputs import Output
 from hf_finetune.predicting.predictor import Predictor
 from hf_finetune.recipe import import_user_files
+from hf_finetune.secrecy import escape_surrogates
 from hf_finetune.terminal import TerminalProgress
 from hf_finetune.trained import build_trained_task, find_trained
 
@@ -29,8 +30,10 @@ def predict(
     column: str | None = None,
     batch_size: int = 32,
     overwrite: bool = False,
+    csv_safe: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_imports: bool | None = None,
 ) -> int:
     """Write for each file or row what the model says, and how sure it is. Memory does not grow with them.
 
@@ -43,9 +46,11 @@ def predict(
         split: Of the data set, such as `test` or `train[:100]`.
         column: Of the data set; found by its feature when left out.
         batch_size: Rows in memory at once.
-        overwrite: Replace `output` when it is there.
+        overwrite: Replace `output` when it is a file that is there; a device or a pipe is written through.
+        csv_safe: Put `'` before the cells of a csv that a spreadsheet would take for formulas.
         trust_remote_code: Run code that comes with the model.
         allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
+        allow_imports: Run the `imports` of the run's recipe, or leave them out, wherever the folder is from.
 
     Returns:
         The number of files or rows that could not be read; each is named on standard error.
@@ -57,8 +62,13 @@ def predict(
         from hf_finetune import predict
         predict("runs/quickstart", ["digit.png"], output=Path("answers.jsonl"))
     """
-    sink = Output(output, kind=kind, overwrite=overwrite)
-    trained = find_trained(source, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    sink = Output(output, kind=kind, overwrite=overwrite, csv_safe=csv_safe)
+    trained = find_trained(
+        source,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
+    )
     import_user_files(trained.recipe)
     task = build_trained_task(trained, trust_remote_code=trust_remote_code)
     words = [str(word) for word in ([inputs] if isinstance(inputs, str | Path) else inputs)]
@@ -72,7 +82,7 @@ def predict(
             for name, answer in zip(names, predictor.answer(values), strict=True):
                 if isinstance(answer, str):
                     num_bad += 1
-                    place = name.get("file") or f"row {name['row']}"
+                    place = escape_surrogates(name.get("file") or f"row {name['row']}")
                     logger.warning("%s: skipped: %s", place, answer.removeprefix(f"{place}: "))
                 else:
                     sink.write({**name, **answer})

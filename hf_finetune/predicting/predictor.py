@@ -12,6 +12,7 @@ import torch
 
 from hf_finetune.model import load_model
 from hf_finetune.predicting.inputs import Inputs
+from hf_finetune.secrecy import escape_surrogates
 from hf_finetune.tasks import Task
 from hf_finetune.trained import Trained
 
@@ -53,9 +54,10 @@ class Predictor:
 
     def answer(self, values: Sequence[Any]) -> list[Answer]:
         """Return what there is to say about each value; a string says why there is nothing to say."""
-        table = pa.table(
-            self.preparation.function(list(values)), schema=self.preparation.features.arrow_schema
-        )
+        columns = dict(self.preparation.function(list(values)))
+        # the name of a file may have bytes that are no text, which arrow does not take
+        columns["problem"] = [problem and escape_surrogates(problem) for problem in columns["problem"]]
+        table = pa.table(columns, schema=self.preparation.features.arrow_schema)
         problems = table["problem"].to_pylist()
         good = [i for i, problem in enumerate(problems) if problem is None]
         answers: list[Answer] = [str(problem) for problem in problems]

@@ -19,7 +19,7 @@ from hf_finetune.recipe.specs import (
 from hf_finetune.recipe.task_options import AudioClassificationOptions, SpeechRecognitionOptions
 from hf_finetune.recipe.tracking_spec import CometSpec, TrackingSpec
 from hf_finetune.recipe.training_combinations import own_defaults
-from hf_finetune.recipe.user_code import import_user_files
+from hf_finetune.recipe.user_code import import_user_files, list_imports
 
 __all__ = [
     "NO_SWEEP",
@@ -41,6 +41,7 @@ __all__ = [
     "TrackingSpec",
     "import_user_files",
     "json_schema",
+    "list_imports",
     "list_remarks",
     "load_recipe",
     "own_defaults",

@@ -16,7 +16,8 @@ from hf_finetune.recipe.specs import Spec
 from hf_finetune.recipe.training_fields import training_fields
 from hf_finetune.recipe.training_rules import OTHER_NAMES
 from hf_finetune.recipe.validation import ERROR_TYPE
-from hf_finetune.recipe.wording import describe, find_near, hint, is_secret, list_words
+from hf_finetune.recipe.wording import describe, find_near, hint, list_words
+from hf_finetune.secrecy import is_secret
 
 __all__ = ["explain"]
 

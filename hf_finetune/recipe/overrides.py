@@ -11,8 +11,9 @@ from typing import Any
 
 from hf_finetune.recipe.places import KeyPath, Node, Place, Problems, dotted
 from hf_finetune.recipe.sources import NAMING_KEYS
-from hf_finetune.recipe.wording import describe, is_secret
+from hf_finetune.recipe.wording import describe
 from hf_finetune.recipe.yaml12 import parse
+from hf_finetune.secrecy import hide_in, is_secret
 
 __all__ = ["apply_override"]
 
@@ -30,7 +31,7 @@ def apply_override(tree: Node, override: str, problems: Problems) -> Node:
         problems: Where mistakes are noted.
     """
     key, equals, text = override.partition("=")
-    label = f"<override> {key}=***" if is_secret(key) else f"<override> {override}"
+    label = f"<override> {key}=***" if is_secret(key) else f"<override> {hide_in(override)}"
     place = Place(label)
     parts = key.split(".")
     if not equals:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from hf_finetune.recipe.hub_spec import HubSpec
 from hf_finetune.recipe.model_spec import ModelSpec
 from hf_finetune.recipe.places import Finding
+from hf_finetune.recipe.secret_checks import find_secrets
 from hf_finetune.recipe.specs import (
     DataSpec,
     EarlyStoppingSpec,
@@ -27,6 +28,7 @@ from hf_finetune.recipe.training_fields import training_fields
 from hf_finetune.recipe.validation import finding_error, raise_findings
 from hf_finetune.recipe.wording import find_near
 from hf_finetune.recipe.yaml12 import dump
+from hf_finetune.secrecy import hide_in
 
 __all__ = ["Recipe"]
 
@@ -133,8 +135,8 @@ class Recipe(Spec):
         return f"{os.fspath(self._source)}:1:1" if self._places else os.fspath(self._source)
 
     def to_yaml(self) -> str:
-        """Return everything, defaults too, as YAML that `load_recipe` takes."""
-        return dump(self.model_dump())
+        """Return everything, defaults too, as YAML that `load_recipe` takes; a secret is redacted."""
+        return dump(hide_in(self.model_dump()))
 
     def __eq__(self, other: object) -> bool:
         """Compare what is said, not where."""
@@ -176,6 +178,11 @@ class Recipe(Spec):
                 findings.append(Finding(("space", key), unknown.what, unknown.todo, is_about_key=True))
         raise_findings(findings)
         return value
+
+    @model_validator(mode="after")
+    def _has_no_secrets(self) -> Recipe:
+        raise_findings(find_secrets(self.model_dump()))
+        return self
 
     @field_validator("imports")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
@@ -15,7 +15,6 @@ from pydantic import (
     StrictInt,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    field_validator,
     model_serializer,
     model_validator,
 )
@@ -24,7 +23,7 @@ from pydantic_core import CoreSchema, ValidationError
 from hf_finetune.recipe.places import Finding
 from hf_finetune.recipe.task_options import TASK_OPTIONS, check_options
 from hf_finetune.recipe.validation import finding_error, raise_findings
-from hf_finetune.recipe.wording import describe, find_near, hint, is_secret
+from hf_finetune.recipe.wording import describe, find_near, hint
 
 __all__ = [
     "DataSpec",
@@ -198,24 +197,6 @@ class DataSpec(Spec):
 
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of datasets.load_dataset."""
-
-    @field_validator("options")
-    @classmethod
-    def _refuse_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        todo = "Run `hf auth login` or set HF_TOKEN; other services have files and variables of their own."
-        raise_findings(
-            Finding(path, "a secret does not belong in a recipe", todo, is_about_key=True)
-            for path in _find_secrets(value)
-        )
-        return value
-
-
-def _find_secrets(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the paths of the keys that hold secrets, such as token, or storage_options.secret."""
-    for key, item in value.items() if isinstance(value, Mapping) else ():
-        if is_secret(str(key)) and isinstance(item, str):
-            yield (*path, key)
-        yield from _find_secrets(item, (*path, key))
 
 
 class GuardSpec(Spec):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
 
 from hf_finetune.errors import UserError
+from hf_finetune.recipe.places import Problems
 from hf_finetune.recipe.recipe import Recipe
+from hf_finetune.recipe.sources import read_tree
 
-__all__ = ["import_user_files"]
+__all__ = ["import_user_files", "list_imports"]
 
 
 def import_user_files(recipe: Recipe) -> None:
@@ -31,6 +34,18 @@ def import_user_files(recipe: Recipe) -> None:
                 todo="Read the code, copy it and the recipe to this machine, and run the copy.",
             )
         _import_file(Path(name), where)
+
+
+def list_imports(path: Path) -> list[str]:
+    """Return the files that a recipe imports, as absolute paths, whether they are there or not; none is run.
+
+    Args:
+        path: Of the recipe; one that cannot be read has none.
+    """
+    tree = read_tree(path, Problems())
+    node = tree.value.get("imports") if tree is not None else None
+    names = [child.value for child in node.value] if node is not None and isinstance(node.value, list) else []
+    return [os.fspath(Path(name).resolve()) for name in names if isinstance(name, str)]
 
 
 def _import_file(path: Path, where: str) -> None:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-__all__ = ["describe", "find_near", "hint", "is_secret", "list_words"]
+__all__ = ["describe", "find_near", "hint", "list_words"]
 
 _YES, _NO = {"yes", "y", "on", "true", "1"}, {"no", "n", "off", "false", "0", "none"}
 
@@ -90,16 +90,6 @@ def list_words(words: Collection[str], limit: int = 16) -> str:
     shown = list(words)[:limit] if len(words) <= limit else list(words)[:8]
     rest = f" ... ({len(words)} in all: see `hf-finetune schema`)" if len(words) > limit else ""
     return ", ".join(f"'{word}'" for word in shown) + rest
-
-
-def is_secret(key: str) -> bool:
-    """Tell whether a key's value must not be shown or stored.
-
-    Example:
-        >>> is_secret("training.hub_token"), is_secret("training.max_steps")
-        (True, False)
-    """
-    return bool(re.search(r"(token|api_?key|password|secret)$", key.lower()))
 
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")

@@ -32,6 +32,7 @@ from hf_finetune.report.sections import (
 from hf_finetune.report.sound_use import list_sound_notes, read_rate
 from hf_finetune.report.training import build_charts, build_evaluations
 from hf_finetune.report.transcripts import build_transcripts
+from hf_finetune.secrecy import CONTROL, hide_secrets
 from hf_finetune.usage import show_usage
 
 __all__ = ["render_report", "write_report"]
@@ -62,8 +63,9 @@ def write_report(run_folder: Path) -> Path:
         RunFolderError: It is not the folder of a run.
     """
     target = run_folder / "report.html"
-    # A lone surrogate can come in through JSON and has no UTF-8 form.
-    write_bytes(target, render_report(read_run(run_folder, check=True)).encode("utf-8", "replace"))
+    # A lone surrogate can come in through JSON and has no UTF-8 form; HTML has no control characters.
+    page = CONTROL.sub("\ufffd", hide_secrets(render_report(read_run(run_folder, check=True))))
+    write_bytes(target, page.encode("utf-8", "replace"))
     return target
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hf_finetune.errors import RunFolderError
 from hf_finetune.formatting import as_finite
 from hf_finetune.run_folder import RunFolder, check_best, describe_mismatch
-from hf_finetune.secrecy import hide_secrets
+from hf_finetune.secrecy import hide_in, hide_secrets
 
 __all__ = ["RunRecord", "checkpoint_names", "read_run"]
 
@@ -115,7 +115,7 @@ def read_run(folder: Path, *, check: bool = False) -> RunRecord:
             todo="Name the training.output_dir of a run.",
         )
     notes: list[str] = []
-    recipe_text = _read(folder / "recipe.yaml", Path.read_text, notes) or ""
+    recipe_text = _read(folder / "recipe.yaml", _read_text, notes) or ""
     scores = _mapping(_read(folder / "scores.json", _read_json, notes))
     predictions = folder / "predictions"
     split = (
@@ -126,8 +126,8 @@ def read_run(folder: Path, *, check: bool = False) -> RunRecord:
     return RunRecord(
         folder=folder,
         recipe_text=hide_secrets(recipe_text),
-        recipe=_mapping(_read(folder / "recipe.yaml", _read_yaml, notes)),
-        environment=_mapping(_read(folder / "environment.json", _read_json, notes)),
+        recipe=hide_in(_mapping(_read(folder / "recipe.yaml", _read_yaml, notes))),
+        environment=hide_in(_mapping(_read(folder / "environment.json", _read_json, notes))),
         scores=scores,
         log=_read_log(folder / "log.jsonl", notes),
         baseline_log=_read_log(folder / "baseline.log.jsonl", notes),
@@ -169,6 +169,10 @@ def _read(path: Path, reader: Callable[[Path], Any], notes: list[str]) -> Any:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _read_json(path: Path) -> Any:

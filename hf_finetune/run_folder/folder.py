@@ -17,6 +17,7 @@ from typing import Any
 from hf_finetune.atomic_io import make_folder, remove, sync, write_bytes
 from hf_finetune.errors import RunFolderError
 from hf_finetune.recipe import Recipe
+from hf_finetune.secrecy import hide_in, hide_secrets
 
 __all__ = ["RunFolder", "output_folder", "write_json", "write_text"]
 
@@ -288,14 +289,19 @@ def output_folder(recipe: Recipe) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the whole new one, also after a power cut."""
-    write_bytes(path, text.encode())
+    """Write a file without secrets, so that a reader sees the old one or the whole new one."""
+    _write(path, hide_secrets(text))
+
+
+def _write(path: Path, text: str) -> None:
+    # a byte that is no text, in a name from the disk, is kept as JSON writes it: \udcff
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one; NaN and infinity become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    """Write JSON without secrets, whole or not at all; NaN and infinity become null."""
+    text = json.dumps(_finite(hide_in(content)), indent=2, ensure_ascii=False, allow_nan=False)
+    _write(path, text + "\n")
 
 
 def _finite(content: Any) -> Any:

@@ -25,6 +25,7 @@ from hf_finetune.failures import raise_failures, surviving
 from hf_finetune.formatting import count_classes
 from hf_finetune.hub_access import tell_code_allowed
 from hf_finetune.losses import LOSSES, build_loss
+from hf_finetune.made_here import remember_imports
 from hf_finetune.metrics import METRICS, build_metrics
 from hf_finetune.model import build_model, describe_share, trying_changes
 from hf_finetune.processes import is_first_process, require_world_size
@@ -297,6 +298,7 @@ def _open_folder(folder: RunFolder, prepared: Prepared, *, is_new: bool) -> None
         folder.clear()
     recipe = prepared.recipe
     write_text(folder.recipe, recipe.to_yaml())
+    remember_imports(folder.path, recipe.imports)
     inputs = describe_inputs(recipe, prepared.splits, prepared.parts.args)
     write_json(folder.environment, describe_environment(recipe.source) | inputs)
 

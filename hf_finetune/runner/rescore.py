@@ -96,6 +96,7 @@ def evaluate(
     unknown_labels: Unknown = "refuse",
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_imports: bool | None = None,
 ) -> Evaluation:
     """Score the best model of a finished run again.
 
@@ -114,6 +115,7 @@ def evaluate(
             such class is then one more, as scikit-learn counts; `known_only` names the scores that cannot.
         trust_remote_code: Run code that comes with the model, its checkpoint or a metric of the Hub.
         allow_pickle: Read weights from a pickle where there are no safetensors; tensors only.
+        allow_imports: Run the `imports` of the run's recipe, or leave them out, wherever the folder is from.
 
     Raises:
         RunFolderError: There is no finished run.
@@ -129,7 +131,11 @@ def evaluate(
     if unknown_labels not in ("refuse", "wrong"):
         raise DataError(f"unknown labels are refused or wrong, not {unknown_labels!r}", where=str(source))
     trained = find_trained(
-        source, overrides=overrides, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+        source,
+        overrides=overrides,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        allow_imports=allow_imports,
     )
     recipe = trained.recipe
     import_user_files(recipe)

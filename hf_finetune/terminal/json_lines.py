@@ -11,12 +11,13 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_finetune.atomic_io import sync, write_bytes
+from hf_finetune.secrecy import hide_in
 
 __all__ = ["JsonLines"]
 
 
 class JsonLines(TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Append every log entry to a file as one line of JSON, at once.
+    """Append every log entry to a file as one line of JSON without secrets, at once.
 
     A number that is not finite is written as null: strict JSON has no NaN, and a column stays numeric.
     A resumed run first rewrites the file from the history in its checkpoint, so that the file becomes
@@ -60,7 +61,7 @@ class JsonLines(TrainerCallback):  # type: ignore[misc]  # transformers has no t
 
 def _line(entry: Mapping[str, Any]) -> str:
     plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in entry.items()}
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, default=_as_number) + "\n"
+    return json.dumps(hide_in(plain), ensure_ascii=False, allow_nan=False, default=_as_number) + "\n"
 
 
 def _as_number(value: Any) -> Any:

@@ -19,6 +19,7 @@ from transformers.integrations.integration_utils import rewrite_logs
 from hf_finetune.errors import UserError
 from hf_finetune.recipe import CometSpec, Recipe
 from hf_finetune.run_folder import RunFolder
+from hf_finetune.secrecy import hide_in, hide_secrets
 from hf_finetune.tracking.base import Session, Tracker
 from hf_finetune.tracking.comet_archive import find_last_step, list_whole
 from hf_finetune.tracking.comet_online import ADVICE, require_access
@@ -145,8 +146,8 @@ def _start_experiment(session: Session, spec: CometSpec, key: str, folder: Path 
         project_name=spec.project,
         workspace=spec.workspace,
         experiment_config=comet_ml.ExperimentConfig(
-            name=spec.name or session.args.run_name or session.name,
-            tags=list(spec.tags),
+            name=hide_secrets(spec.name or session.args.run_name or session.name),
+            tags=hide_in(list(spec.tags)),
             # online too: that is where an archive goes when the network is gone
             offline_directory=str(session.own_folder("comet")),
             log_git_metadata="git" in spec.collect,

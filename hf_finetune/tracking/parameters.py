@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_finetune.formatting import flatten_keys
 from hf_finetune.recipe import Recipe
+from hf_finetune.secrecy import hide_in
 
 __all__ = ["describe_recipe", "flatten_recipe"]
 
@@ -14,12 +15,12 @@ MAX_TEXT = 1000
 
 
 def flatten_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return every key of a resolved recipe once, dotted; lists are written as JSON.
+    """Return every key of a resolved recipe once, dotted, without secrets; lists are written as JSON.
 
     Args:
         recipe: Resolved: as `recipe.yaml` of the run folder says it.
     """
-    flat = flatten_keys(recipe.model_dump(mode="json"))
+    flat = flatten_keys(hide_in(recipe.model_dump(mode="json")))
     return {key: _plain(value) for key, value in flat.items()}
 
 

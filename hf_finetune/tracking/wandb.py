@@ -15,6 +15,7 @@ from transformers.integrations import WandbCallback
 from hf_finetune.errors import HfFinetuneError, UserError
 from hf_finetune.recipe import Recipe
 from hf_finetune.run_folder import RunFolder
+from hf_finetune.secrecy import hide_in
 from hf_finetune.tracking.base import Session, Tracker, flatten_numbers
 
 __all__ = ["Wandb", "require", "start"]
@@ -87,7 +88,7 @@ def start(session: Session) -> Wandb:
             dir=str(folder.resolve()),  # its service keeps the working directory of the first run
             resume="allow",
             mode=_mode(),
-            config={"recipe": session.recipe.model_dump(mode="json")},
+            config={"recipe": hide_in(session.recipe.model_dump(mode="json"))},
             # what was asked for, and not what else is on this machine
             settings=wandb.Settings(
                 console="off",

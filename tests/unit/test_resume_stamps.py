@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 from hf_finetune.errors import CheckpointError
 from hf_finetune.recipe import load_recipe
 from hf_finetune.resume import build_stamp, compare_stamps, require_same_run
+from hf_finetune.secrecy import hide_in
 
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 
@@ -70,6 +71,23 @@ def test_the_same_recipe_says_nothing():
 def test_applied(values, key):
     notes = require_same_run(STAMP, changed(**values), where="c")
     assert any(note.startswith(f"{key}:") and "applied: " in note for note in notes)
+
+
+def test_another_secret_is_no_other_run(monkeypatch):
+    """Also where an older version has kept the secret, and where the environment has forgotten it."""
+    monkeypatch.setenv("SERVICE_TOKEN", "planted-old-value")
+    loss = {"name": "mine", "url": "https://h/x?sig=planted-old&v=1", "tag": "a-planted-old-value"}
+    old = changed(recipe__loss=hide_in(loss))
+    assert "planted" not in str(old)
+    monkeypatch.delenv("SERVICE_TOKEN")
+    for stamp in (old, changed(recipe__loss=loss)):
+        new = loss | {"url": "https://h/x?sig=planted-new&v=1"}
+        assert require_same_run(stamp, changed(recipe__loss=new), where="c") == []
+    with pytest.raises(CheckpointError, match=r"loss\.url: .*v=1' -> .*v=2', refused") as caught:
+        require_same_run(
+            old, changed(recipe__loss=new | {"url": "https://h/x?sig=planted-new&v=2"}), where="c"
+        )
+    assert "planted" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

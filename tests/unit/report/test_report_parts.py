@@ -372,7 +372,7 @@ def test_evaluations_are_thinned_and_keep_the_best_and_the_last():
     ("line", "hidden"),
     [
         ("  hub_token: abc", "  hub_token: (hidden)"),
-        ('{"api_key": "x y"}', '{"api_key": (hidden)'),
+        ('{"api_key": "x y"}', '{"api_key": "(hidden)"}'),
         ("- password: a # b", "- password: (hidden)"),
         ("hub_token: null", "hub_token: null"),
         ("pad_token: x", "pad_token: x"),
