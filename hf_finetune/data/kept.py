@@ -83,10 +83,10 @@ def keep_inputs(raw: RawRows, transform: Transform, *, name: str, num_proc: int 
         chunk=CHUNK,
         num_proc=num_proc,
         key=Key(
-            table=Hasher.hash([split.key.table, raw.rows.tobytes(), key]),
+            table=Hasher.hash([split.table, raw.rows.tobytes(), key]),
             source=split.stamp,
             name=f"the inputs of {name}",
-            place=split.key.place,
+            place=split.place,
         ),
         title=f"Making the inputs of {name}",
     )

@@ -38,14 +38,16 @@ class PreparedSplit:
         source: The split as it was loaded; nothing in it is decoded.
         cached: What the preparation made of its input column.
         column: The input column of `source`.
-        key: Of `cached`.
+        place: Of the data, for messages.
+        table: Names `cached`, whatever is in its files.
         stamp: Another one each time `cached` is made.
     """
 
     source: datasets.Dataset
     cached: datasets.Dataset
     column: str
-    key: Key
+    place: str
+    table: str
     stamp: str
 
     def find_problems(self) -> list[tuple[int, str]]:
@@ -126,7 +128,9 @@ def prepare_split(
         key=key,
         judge=retry,
     )
-    return PreparedSplit(source=source, cached=made.rows, column=column, key=key, stamp=made.stamp)
+    return PreparedSplit(
+        source=source, cached=made.rows, column=column, place=key.place, table=key.table, stamp=made.stamp
+    )
 
 
 def map_once(

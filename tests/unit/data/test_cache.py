@@ -8,6 +8,7 @@ import zipfile
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -299,3 +300,28 @@ def test_a_full_disk(table, build, monkeypatch):
     monkeypatch.setattr(datasets.Dataset, "map", full)
     with pytest.raises(DataError, match=r"the disk is full.*Free some space, or set HF_DATASETS_CACHE"):
         build(table)
+
+
+@pytest.mark.parametrize("kind", ["saved", "jsonl", "parquet", "folder"])
+def test_replaced_pictures_are_seen_behind_every_kind_of_table(tmp_path, build, kind):
+    root = tmp_path / "pets"
+    names = [f"{label}/{i}.bmp" for label in ("cat", "dog") for i in range(4)]
+    for i, name in enumerate(names):
+        flat(10 * i, root / name)
+    rows = datasets.Dataset.from_dict({"image": names, "label": [name[:3] for name in names]})
+    if kind == "parquet":
+        # a struct of bytes and path; relative, beside the table
+        rows = rows.map(lambda row: {"image": {"bytes": None, "path": row["image"]}})
+        rows = rows.cast_column("image", datasets.Image(decode=False))
+    path = {"saved": root, "jsonl": root / "d.jsonl", "parquet": root / "d.parquet", "folder": root}[kind]
+    if kind == "saved":
+        rows.save_to_disk(root)
+    elif kind == "jsonl":
+        rows.to_json(path)
+    elif kind == "parquet":
+        pq.write_table(rows.with_format("arrow")[:], path)  # `to_parquet` would take the pictures in
+    first = build(path)
+    replaced(root / "dog" / "1.bmp", 205, "moved over it")
+    second = build(path)
+    assert (greys(first)[5], greys(second)[5]) == (50, 205)
+    assert first.fingerprint != second.fingerprint
