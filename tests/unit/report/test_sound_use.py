@@ -11,7 +11,7 @@ from run_folders import make_digits_run
 from sounds.report_run import make_sound_run
 from sounds.transcript_run import make_transcript_run
 
-from hf_finetune.card.facts import show_use
+from hf_finetune.card.facts import list_limits, show_use
 from hf_finetune.report.page import render_report
 from hf_finetune.report.record import read_run
 
@@ -71,3 +71,19 @@ def test_sounds_that_are_written_down(tmp_path):
 def test_pictures_have_no_such_notes(tmp_path):
     make_digits_run(tmp_path)
     assert "# " not in show_use(read_run(tmp_path), "me/model")
+
+
+def test_page_and_card_say_how_sure_error_rates_are(tmp_path):
+    scores = make_transcript_run(tmp_path)
+    notes = {"rows": 120, "empty": 120, "limited": 1, "limited_rows": [7], "audio_hours": 1.5}
+    notes |= {"real_time_factor": 0.02, "interval": {"wer": [0.28, 0.34]}}
+    (tmp_path / "scores.json").write_text(json.dumps(scores | {"transcripts": {"test": notes}}))
+    record = read_run(tmp_path)
+    page, limits = render_report(record), " ".join(list_limits(record, None))
+    for text in (page, limits):
+        assert "31.00 % (95 % interval 28.00 % to 34.00 %)" in text
+        assert "1.5 h, 0.02 s of computing for 1 s (real-time factor)" in text
+        assert "Every prediction of the test split is empty" in text
+        assert "1 of 120 clips of the test split hit the limit" in text
+        assert "row 7." in text
+    assert page.index("Every prediction") < page.index("Headline")
