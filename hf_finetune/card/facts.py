@@ -13,6 +13,7 @@ from hf_finetune.report.record import RunRecord
 from hf_finetune.report.sections import list_duplicates, say_certainty, say_doubts
 from hf_finetune.report.sound_use import list_sound_notes, read_rate
 from hf_finetune.secrecy import is_secret
+from hf_finetune.transcript_words import describe_transcripts, tell_notes
 from hf_finetune.usage import show_adapter_usage, show_usage
 
 __all__ = [
@@ -173,6 +174,11 @@ def list_limits(record: RunRecord, confusion: Confusion | None) -> Iterator[str]
         )
     if certain := say_certainty(record, confusion):
         yield certain
+    for split in ("test", "eval"):
+        notes = record.part("transcripts", split)
+        yield from tell_notes(split, notes)
+        for name, value in describe_transcripts(split, notes, record.part(split)):
+            yield f"{name}: {value}."
     weak = [one for one in confusion.per_class if one.f1 is not None and one.f1 < WEAK] if confusion else []
     if weak:
         listed = ", ".join(

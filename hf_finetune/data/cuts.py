@@ -92,6 +92,7 @@ def find_bounds(
         _require_numbers(rows, found, where)
     if any(role in named for role in BOUNDS):
         return found
+    sound = taken.get(task.roles[0].name)
     free = {
         column.lower(): column
         for column, feature in rows.features.items()
@@ -101,7 +102,7 @@ def find_bounds(
     starts = [free[name] for name in STARTS if name in free and _says_something(rows, free[name])]
     ends = [free[name] for name in ENDS if name in free]
     durations = [free[name] for name in DURATIONS if name in free]
-    if starts == ["offset"] and durations == ["duration"] and not ends and taken["audio"] == "audio_filepath":
+    if starts == ["offset"] and durations == ["duration"] and not ends and sound == "audio_filepath":
         logger.info("audio: parts of files, from 'offset' for 'duration' (a manifest of NeMo, in seconds)")
         return {"start": "offset", "duration": "duration"}
     if not starts and not ends:
@@ -111,7 +112,7 @@ def find_bounds(
     listed = " and ".join(repr(column) for column in (*starts, *ends))
     words = ",".join(f"{role}={columns[0]}" for role, columns in guess.items() if columns)
     say = (
-        f"Say so by --column audio={taken['audio']},{words}; or by --column start="
+        f"Say so by --column {task.roles[0].name}={sound},{words}; or by --column start="
         if is_table_alone
         else f"Say so: data: {{columns: {{{pairs}}}}}; or {{start: null}}"
     )

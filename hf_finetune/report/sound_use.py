@@ -36,8 +36,8 @@ def list_sound_notes(record: RunRecord) -> list[str]:
         seconds = as_finite(options.get("window_seconds")) or window or WINDOW_S
         heard = f"hears the first {window:g} s alone" if window else "hears all of it at once"
         notes += [
-            f"Of a sound longer than {seconds:g} s a pipeline {heard}, and hf-finetune predict takes the",
-            f"mean of the logits of evenly spaced windows of {seconds:g} s: cut it first, or use predict.",
+            f"Longer than {seconds:g} s: a pipeline {heard}, and hf-finetune predict takes",
+            f"the mean of the logits of evenly spaced windows of {seconds:g} s: cut it, or use predict.",
         ]
     elif record.scores.get("problem_type") == "ctc":
         notes += [
@@ -52,8 +52,8 @@ def list_sound_notes(record: RunRecord) -> list[str]:
             )
         if per_second is not None:
             notes += [
-                f"hf-finetune predict writes at most {per_second:g} tokens for a second, and 8 more; a",
-                "pipeline goes on to max_length of generation_config.json where the model does not stop.",
+                f"hf-finetune predict writes at most {per_second:g} tokens for a second, and 8 more;",
+                "a pipeline goes on to max_length of generation_config.json where the model does not stop.",
             ]
     if window is None:
         notes += [

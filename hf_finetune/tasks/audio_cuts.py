@@ -20,7 +20,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,14 +71,14 @@ class OpenSound:
         rate: Samples a second.
         num_frames: Samples of each channel.
         cut_off: What is missing at its end; None where nothing is.
-        digest: Of what is in it.
 
     Raises:
         ValueError: It is no sound file that can be read.
     """
 
     def __init__(self, source: str | bytes) -> None:
-        self.digest, self.cut_off, measured = _look_into(source)
+        self._source = source
+        self.cut_off, measured = _look_into(source)
         self._whole: np.ndarray | None = None
         self._held, self._held_from = np.zeros((0, 1), np.float32), 0
         try:
@@ -98,6 +98,14 @@ class OpenSound:
             self._file = soundfile.SoundFile(io.BytesIO(add_mpeg_header(content)))
             measured = self._file.frames
         self.num_frames = self.num_frames if measured is None else measured
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Return what identifies all that is in the file."""
+        if isinstance(self._source, bytes):
+            return hashlib.blake2b(self._source).digest()
+        with open(self._source, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
 
     def read(self, first: int = 0, count: int | None = None) -> np.ndarray:
         """Return float32 [count, channels] from a sample on; fewer at the end of the file, all if left out.
@@ -236,11 +244,11 @@ def load_torchcodec() -> Any:
     return AudioDecoder
 
 
-def _look_into(source: str | bytes) -> tuple[bytes, str | None, int | None]:
-    """Return a digest, what is missing at the end, and how long it is where a decoder can only guess."""
+def _look_into(source: str | bytes) -> tuple[str | None, int | None]:
+    """Return what is missing at the end, and how long the sound is where a decoder can only guess."""
     if isinstance(source, bytes):
-        return hashlib.blake2b(source).digest(), find_cut_off(source), measure_mpeg(source)
+        return find_cut_off(source), measure_mpeg(source)
     if not Path(source).stat().st_size:
-        return b"", None, None
+        return None, None
     with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return hashlib.blake2b(content).digest(), find_cut_off(content), measure_mpeg(content)
+        return find_cut_off(content), measure_mpeg(content)

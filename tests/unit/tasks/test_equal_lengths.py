@@ -13,11 +13,13 @@ import transformers
 from sounds.checkpoints import KINDS, write_checkpoint
 from speech_models import CTC, SEQ2SEQ
 
+from hf_finetune.errors import RecipeError
 from hf_finetune.losses import build_loss
 from hf_finetune.recipe import load_recipe
 from hf_finetune.tasks import build_task
 from hf_finetune.tasks.audio_inputs import WindowTransform, forward_windows, pad_rows
 from hf_finetune.tasks.equal_lengths import find_groups, forward_alike
+from hf_finetune.tasks.speech_recognition.transcripts import TextTargets
 from hf_finetune.tasks.speech_recognition.writing import TokenLimits, write
 
 RATE = 16000
@@ -175,3 +177,20 @@ def test_a_row_that_ended_by_itself_hit_no_limit():
     model = Model()
     model.generation_config.max_length = 5  # four new ones
     assert write(model, inputs, rate=1, per_second=None)["hit_limit"].tolist() == [False, False, True, True]
+
+
+def test_transcripts_beyond_the_limit_are_told_of_before_training(tmp_path, caplog):
+    task, *_ = build_speech(tmp_path, SEQ2SEQ["moonshine"](tmp_path / "m"), max_tokens_per_second=10)
+    lengths = np.full(40, 2 * RATE)
+
+    def judge(num_long: int) -> None:
+        texts = [[list(range(50 if i < num_long else 28)) for i in range(40)]]
+        assert task.judge(lengths, TextTargets.encode(texts, lambda tokens: tokens), None) == []
+
+    judge(0)
+    assert not caplog.records
+    judge(2)
+    assert "2 of 40 transcripts are longer" in caplog.text
+    assert "max_tokens_per_second: 21 lets all of them" in caplog.text
+    with pytest.raises(RecipeError, match=r"3 of 40 .* row 0: 50 in 2\.00 s\. Write task: .*: 21\}, or null"):
+        judge(3)
