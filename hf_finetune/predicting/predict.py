@@ -83,7 +83,8 @@ def predict(
                 if isinstance(answer, str):
                     num_bad += 1
                     place = escape_surrogates(name.get("file") or f"row {name['row']}")
-                    logger.warning("%s: skipped: %s", place, answer.removeprefix(f"{place}: "))
+                    row = f"row {name['row']} of " if {"start", "duration", "end"} & name.keys() else ""
+                    logger.warning("%s%s: skipped: %s", row, place, answer.removeprefix(f"{place}: "))
                 else:
                     sink.write({**name, **answer})
             step(batches)

@@ -82,7 +82,8 @@ class OpenSound:
         self._whole: np.ndarray | None = None
         self._held, self._held_from = np.zeros((0, 1), np.float32), 0
         try:
-            self._file = soundfile.SoundFile(source if isinstance(source, str) else io.BytesIO(source))
+            self._decoded = source
+            self._file = _open_decoder(source)
             self.rate, self.num_frames = self._file.samplerate, self._file.frames
             self.kind = self._file.format
             self.cut_off = self.cut_off or find_short_header(self._file)
@@ -95,7 +96,8 @@ class OpenSound:
             self.rate, self.num_frames, self.kind = int(decoded.sample_rate), len(self._whole), "other"
         if measured is not None and measured > self.num_frames:  # a varying rate: a decoder stops too early
             content = source if isinstance(source, bytes) else Path(source).read_bytes()
-            self._file = soundfile.SoundFile(io.BytesIO(add_mpeg_header(content)))
+            self._decoded = add_mpeg_header(content)
+            self._file = _open_decoder(self._decoded)
             measured = self._file.frames
         self.num_frames = self.num_frames if measured is None else measured
 
@@ -138,7 +140,7 @@ class OpenSound:
     def _read_on(self, first: int, count: int) -> np.ndarray:
         """Decode on from where the last cut began, which is kept, or anew from the start."""
         if first < self._held_from:
-            self._file.seek(0)
+            self._file = _open_decoder(self._decoded)  # mpg123 complains where it seeks
             self._held, self._held_from = self._held[:0], 0
         at = self._held_from + len(self._held)
         while at < first and len(skipped := self._file.read(min(first - at, 1 << 20), dtype="float32")):
@@ -242,6 +244,10 @@ def load_torchcodec() -> Any:
     except (ImportError, RuntimeError, OSError):
         return None
     return AudioDecoder
+
+
+def _open_decoder(source: str | bytes) -> soundfile.SoundFile:
+    return soundfile.SoundFile(source if isinstance(source, str) else io.BytesIO(source))
 
 
 def _look_into(source: str | bytes) -> tuple[str | None, int | None]:

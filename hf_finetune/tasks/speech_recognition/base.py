@@ -156,13 +156,13 @@ class SpeechTask(Task):
 
     def table_types(self, space: Space) -> Mapping[str, pa.DataType]:
         """Return the types of the columns of `tabulate`."""
-        return {"label": pa.string(), "prediction": pa.string()}
+        return {"label": pa.string(), "prediction": pa.string(), "hit_limit": pa.bool_()}
 
     def answer_types(self, space: Space) -> Mapping[str, pa.DataType]:
         """Return the types of what `say` answers: "words" and "pieces" are lists that may all be empty."""
         times = [("start", pa.float64()), ("end", pa.float64())]
         pieces = {name: pa.list_(pa.struct([(part, pa.string()), *times])) for name, part in PIECES.items()}
-        return {"text": pa.string(), **pieces}
+        return {"text": pa.string(), **pieces, "hit_limit": pa.bool_()}
 
     def say(self, row: Arrays, space: Space) -> dict[str, Any]:
         """Return the text of one file."""
