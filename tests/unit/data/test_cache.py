@@ -183,7 +183,7 @@ def test_rows_are_tried_again_where_the_files_are_the_same(table, build, monkeyp
     monkeypatch.setattr(images, "decode_image", real)
     said()
     assert not build(table, bad_rows="drop").dropped
-    assert "1 rows of" in said()
+    assert f"1 row of {table} that could not be used can be now: preparing train again" in said()
 
 
 def test_an_archive_is_the_state_of_its_members(tmp_path):
