@@ -254,15 +254,15 @@ def test_two_runs_at_once_prepare_once(table, build, cache, decoded, monkeypatch
         others.append(len(decoded))
 
     # the second comes between the first look of the other and its lock
-    real_lock = module._lock
+    real_lock = module.lock_table
 
     def after_another(path, name):
-        monkeypatch.setattr(module, "_lock", real_lock)
+        monkeypatch.setattr(module, "lock_table", real_lock)
         build(table)
         return real_lock(path, name)
 
     monkeypatch.setattr(module, "_make", slow)
-    monkeypatch.setattr(module, "_lock", after_another)
+    monkeypatch.setattr(module, "lock_table", after_another)
     assert greys(build(table))[:2] == [0, 10]
     assert len(decoded) == 8
 
