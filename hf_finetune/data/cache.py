@@ -23,13 +23,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
-import filelock
 import numpy as np
 
 from hf_finetune.data.file_states import Compare, FileStates
+from hf_finetune.data.in_use import is_read, lock_table, mark_read
 from hf_finetune.errors import DataError
 
 __all__ = [
@@ -117,7 +116,7 @@ def keep(
         return found
     with explain_cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / f"{key.table}.lock", key.name):
+        with lock_table(folder / f"{key.table}.lock", key.name):
             # another run may have made them meanwhile
             found, why = _find(folder, key, num_rows, judge)
             if found is not None:
@@ -220,7 +219,7 @@ def _find(
 
 def _open(folder: Path, files: dict[str, list[int]]) -> datasets.Dataset | None:
     """Return the rows of some files, which are marked as being read; None where one is not whole."""
-    marks = [mark for name in files if (mark := _mark(folder / name)) is not None]
+    marks = [mark for name in files if (mark := mark_read(folder / name)) is not None]
     try:
         if not files or not all(check_file(folder / name, measured) for name, measured in files.items()):
             raise ValueError("damaged")
@@ -267,57 +266,5 @@ def _remove_old(folder: Path, table: str) -> None:
     """Remove the files of a table that its list does not name, but those that another run reads."""
     stamp = json.loads((folder / f"{table}.json").read_text(encoding="utf-8"))["stamp"]
     for file in folder.glob(f"{table}-*"):
-        if not file.name.startswith(f"{table}-{stamp}") and not _is_read(file):
+        if not file.name.startswith(f"{table}-{stamp}") and not is_read(file):
             file.unlink(missing_ok=True)
-
-
-def _mark(file: Path) -> int | None:
-    """Mark a file as being read, until the descriptor is closed or the process ends."""
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
-
-        mark = os.open(file, os.O_RDONLY)
-        try:
-            fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            os.close(mark)
-            raise
-        return mark
-    return None
-
-
-def _is_read(file: Path) -> bool:
-    """Return whether somebody reads a file, or may read it where that cannot be found out."""
-    if file.suffix != ".arrow":
-        return False
-    try:
-        import fcntl
-
-        mark = os.open(file, os.O_RDONLY)
-    except (ImportError, OSError):
-        return True
-    try:
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(mark)
-    return False
-
-
-@contextlib.contextmanager
-def _lock(path: Path, name: str) -> Iterator[None]:
-    """Let one run at a time make the rows of a table; where files cannot be locked, each makes its own."""
-    lock: Any = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        logger.info("another run is preparing %s: waiting for it", name)
-        lock.acquire()
-    except (OSError, NotImplementedError):
-        lock = contextlib.ExitStack()
-        lock.release = lock.close
-    try:
-        yield
-    finally:
-        lock.release()

@@ -117,7 +117,8 @@ def prepare_split(
         rows = np.flatnonzero(np.asarray(problems.is_valid()))[:MAX_RETRIES]
         now = preparation.function(list(values[rows][column]))["problem"] if len(rows) else []
         num = now.count(None)
-        return f"{num} rows of {key.place} that could not be used can be now" if num else ""
+        what = "rows" if num > 1 else "row"
+        return f"{num} {what} of {key.place} that could not be used can be now" if num else ""
 
     made = map_once(
         values,

@@ -183,7 +183,7 @@ def test_rows_are_tried_again_where_the_files_are_the_same(table, build, monkeyp
     monkeypatch.setattr(images, "decode_image", real)
     said()
     assert not build(table, bad_rows="drop").dropped
-    assert "1 rows of" in said()
+    assert f"1 row of {table} that could not be used can be now: preparing train again" in said()
 
 
 def test_an_archive_is_the_state_of_its_members(tmp_path):
@@ -254,15 +254,15 @@ def test_two_runs_at_once_prepare_once(table, build, cache, decoded, monkeypatch
         others.append(len(decoded))
 
     # the second comes between the first look of the other and its lock
-    real_lock = module._lock
+    real_lock = module.lock_table
 
     def after_another(path, name):
-        monkeypatch.setattr(module, "_lock", real_lock)
+        monkeypatch.setattr(module, "lock_table", real_lock)
         build(table)
         return real_lock(path, name)
 
     monkeypatch.setattr(module, "_make", slow)
-    monkeypatch.setattr(module, "_lock", after_another)
+    monkeypatch.setattr(module, "lock_table", after_another)
     assert greys(build(table))[:2] == [0, 10]
     assert len(decoded) == 8
 
