@@ -12,11 +12,13 @@ HIDDEN = "(hidden)"
 SHORTEST = 8
 """A value shorter than this is no key, and may be a part of any word."""
 MAX_NAME = 64
+MAX_LOOK = 200
+"""So far is looked back for the beginning of a line: a page may be one line."""
 
 _USERINFO = re.compile(
-    r"""(?P<start>[a-z][a-z0-9+.-]*:\\?/\\?/)
+    r"""(?P<start>(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*:\\?/\\?/)
     (?P<info>[^\s/?\#"<>`\\]*(?=@)        # all of it before the first slash, as it should be
-    |[^\s/?\#@:"<>`\\]*:(?!\d{1,5}[/?\#])[^\s"<>`]+(?=@))@  # or a password with a slash in it""",
+    |[^\s/?\#@:"<>`\\]*:(?!\d{1,5}[/?\#])[^\s"<>`]{1,500}(?=@))@  # or a password with a slash in it""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ENCODED_USERINFO = re.compile(r"(?<=%3A%2F%2F)[^\s&\"'<>%]*%3A[^\s&\"'<>]*?(?=%40)", re.IGNORECASE)
@@ -35,7 +37,7 @@ _FORMS = re.compile(
 )
 _QUOTE = r"""\\*["']|&quot;|&\#3[49];"""
 _NAMED = re.compile(
-    rf"""(?P<end>{NAME_ENDS})(?P<close>{_QUOTE}|)(?P<sep>\s*:\s+|\s*:(?=["'&\\])|\s*=\s*)""",
+    rf"""(?P<end>{NAME_ENDS})(?P<close>{_QUOTE}|)(?P<sep>[ \t]*:[ \t]+|[ \t]*:(?=["'&\\])|[ \t]*=[ \t]*)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _BEGINS_LINE = re.compile(r"[\s\-\[{,\"'\\]*")
@@ -70,7 +72,7 @@ def _is_login(match: re.Match[str]) -> bool:
 
 def _is_credential(value: str) -> bool:
     """Whether what follows `Bearer` or `Basic` is no word of a sentence."""
-    return not re.fullmatch(r"[A-Za-z]?[a-z]+[.:,]?", value)
+    return not re.fullmatch(r"[A-Za-z]?[a-z]{,15}[.:,]?", value)
 
 
 def _hide_named(text: str) -> str:
@@ -111,7 +113,8 @@ def _find_value(
         return (at, end.end()) if end and is_secret_query(name) else None
     if not is_secret(name):
         return None
-    line = text[text.rfind("\n", 0, first) + 1 : first]
+    line_start = max(first - MAX_LOOK, 0)
+    line = text[max(text.rfind("\n", line_start, first) + 1, line_start) : first]
     begins_line = _BEGINS_LINE.fullmatch(line) is not None
     is_quoted_name = bool(match["close"])
     begins_line = begins_line and "." not in name  # as messages name a key: `data.options.token: ...`

@@ -128,4 +128,5 @@ def _require_room(path: Path, file: Path, *, overwrite: bool) -> None:
             "the file is there", where=str(path), todo="Replace it by --overwrite, or name another."
         )
     if not file.parent.is_dir():
-        raise UserError(f"there is no folder {file.parent}", where=str(path), todo="Make it first.")
+        folder = file.parent if path.is_symlink() else path.parent
+        raise UserError(f"there is no folder {folder}", where=str(path), todo="Make it first.")
