@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainingArguments, set_seed
 
 from hf_finetune.arguments import build_arguments, choose_best_by, fill_defaults, output_folder
@@ -181,7 +183,8 @@ def prepare(recipe: Recipe, *, trained: Trained | None = None, trust_remote_code
         stamp=build_stamp(resolved, args, splits.fingerprint),
     )
     if trained is None and recipe.model.config:
-        with trying_changes(recipe, "no batch passes through the model"):
+        # too large a batch is the engine's to see, which may look for a smaller one
+        with suppress(torch.OutOfMemoryError), trying_changes(recipe, "no batch passes through the model"):
             try_one_batch(parts)
     return Prepared(
         recipe=resolved,
