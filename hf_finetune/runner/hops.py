@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments, set_seed
 
@@ -188,7 +190,8 @@ def prepare(
         stamp=build_stamp(resolved, args, splits.fingerprint),
     )
     if recipe.model.config:
-        with trying_changes(recipe, "no batch passes through the model"):
+        # too large a batch is the engine's to see, which may look for a smaller one
+        with suppress(torch.OutOfMemoryError), trying_changes(recipe, "no batch passes through the model"):
             try_one_batch(parts)
     return Prepared(
         recipe=resolved,

@@ -78,7 +78,7 @@ class CtcRecognition(SpeechTask):
                 raise ModelError(
                     f"{checkpoint} has {what}: {' '.join(str(error).split())}",
                     where=where,
-                    todo="Write task: {vocabulary: characters} to make one of the training text.",
+                    todo="Write characters for task.vocabulary, to make one of the training text.",
                 ) from error
             return None
 
