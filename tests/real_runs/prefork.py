@@ -286,6 +286,12 @@ def _look_after(status: int, out: int, err: int) -> bool:
         for end, number in ((out, 1), (err, 2)):
             os.dup2(end, number)
             os.close(end)
+        # Python's own were made for what was there before, which may have been a file
+        sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115 - they last as long as the process
+        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+            2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+        )
         return True
     os.close(out)
     os.close(err)
