@@ -93,7 +93,9 @@ def read_run(folder: Path) -> dict[str, Any]:
     """Return all that a finished run has left, without what depends on the clock and on the engine's name."""
     checkpoints = {path.name: read_checkpoint(path) for path in list_checkpoints(folder)}
     for content in checkpoints.values():
-        content["recipe_stamp.json"]["recipe"].pop("engine")
+        stamp = content["recipe_stamp.json"]
+        del stamp["recipe"]["engine"]
+        stamp["not_default"] = [key for key in stamp["not_default"] if key != "engine"]
     scores = json.loads((folder / "scores.json").read_text())
     baseline = scores.get("baseline") or {"eval": {}, "test": {}}
     for part in (scores["train"], scores["eval"], scores["test"], baseline["eval"], baseline["test"]):

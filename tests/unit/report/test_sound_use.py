@@ -14,6 +14,7 @@ from sounds.transcript_run import make_transcript_run
 from hf_finetune.card.facts import list_limits, show_use
 from hf_finetune.report.page import render_report
 from hf_finetune.report.record import read_run
+from hf_finetune.report.sound_use import list_sound_notes
 
 WAVE = {"sampling_rate": 16000, "return_attention_mask": False}
 WHISPER = {"sampling_rate": 16000, "chunk_length": 30, "feature_size": 80}
@@ -70,7 +71,9 @@ def test_sounds_that_are_written_down(tmp_path):
 
 def test_pictures_have_no_such_notes(tmp_path):
     make_digits_run(tmp_path)
-    assert "# " not in show_use(read_run(tmp_path), "me/model")
+    record = read_run(tmp_path)
+    assert list_sound_notes(record) == []
+    assert "pipeline hears" not in show_use(record, "me/model")
 
 
 def test_page_and_card_say_how_sure_error_rates_are(tmp_path):
