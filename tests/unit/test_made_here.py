@@ -32,7 +32,9 @@ def folder(tmp_path) -> Path:
         "data: {path: csv, data_files: x.csv}\n"
     )
     (folder / "base.yaml").write_text("imports: [evil.py]\n")
-    (folder / "scores.json").write_text(json.dumps({"labels": ["a"]}))
+    (folder / "scores.json").write_text(
+        json.dumps({"best": {}, "labels": ["a"], "problem_type": "single_label_classification"})
+    )
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"")
     return folder
