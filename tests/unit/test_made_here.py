@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from hf_finetune.errors import ModelError, UserError
 from hf_finetune.made_here import list_strange_imports, remember_imports
@@ -36,7 +37,7 @@ def folder(tmp_path) -> Path:
         json.dumps({"best": {}, "labels": ["a"], "problem_type": "single_label_classification"})
     )
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
+    save_file({}, folder / "model.safetensors")
     return folder
 
 
@@ -80,14 +81,14 @@ def test_a_state_that_cannot_be_kept_is_said_and_asks(folder, state, caplog):
 
 def test_a_decoy_beside_a_pickle_does_not_help(folder):
     (folder / "model.safetensors").rename(folder / "decoy.safetensors")
-    (folder / "pytorch_model.bin").write_bytes(b"")
+    torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(
         ModelError, match=r"has no safetensors weights\. To read tensors out of a pickle, add"
     ):
         find_trained(folder, allow_imports=False)
-    (folder / "model.safetensors").write_bytes(b"")
+    save_file({}, folder / "model.safetensors")
     (folder / "adapter_config.json").write_text("{}")
-    (folder / "adapter_model.bin").write_bytes(b"")
+    torch.save({}, folder / "adapter_model.bin")
     with pytest.raises(ModelError, match="has no safetensors weights"):
         find_trained(folder, allow_imports=False)
     assert find_trained(folder, allow_imports=False, allow_pickle=True).has_adapters
