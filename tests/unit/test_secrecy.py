@@ -56,6 +56,7 @@ SECRETS = {
 }
 
 HARMLESS = [
+    '{"cookie": 0.7650965452194214, "token": 2.349034547805786e-01}',
     "tokenizer: x",
     "max_tokens_per_second: 12",
     "keywords: [a, b]",
