@@ -137,8 +137,10 @@ def _find_value(
         pattern = r"[^\n\"<]*" if _is_header(name) and not begins_line else r"[^\n]*"
     end = re.compile(pattern).match(text, at)
     stop = end.end() if end else at
-    is_number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", text[at:stop].strip())
-    return None if is_number and len(text[at:stop].strip()) < SHORTEST else (at, stop)
+    value = text[at:stop].strip()
+    if re.fullmatch(r"-?\d*\.\d+(e[+-]?\d+)?|-?\d+(\.\d*)?e[+-]?\d+|-?\d+\.", value):
+        return None  # a probability or a score of a class that is called so: digits of a key have no point
+    return None if re.fullmatch(r"-?[\d.]+", value) and len(value) < SHORTEST else (at, stop)
 
 
 def _find_end(text: str, at: int, quote_mark: str) -> int:

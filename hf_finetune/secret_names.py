@@ -18,9 +18,11 @@ _SECRETS = {
     "connectionstring", "accesskeyid", "awsaccesskeyid",
 }  # fmt: skip
 _KEY_OWNERS = {
-    "access", "account", "admin", "api", "app", "auth", "client", "deploy", "encryption", "master", "private",
-    "secret", "service", "session", "shared", "signing", "ssh", "subscription",
+    "access", "account", "admin", "api", "app", "auth", "client", "comet", "consumer", "deploy", "encryption",
+    "master", "private", "secret", "service", "session", "shared", "signing", "ssh", "subscription", "wandb",
 }  # fmt: skip
+_TOKEN_OWNERS = {"access", "api", "auth", "bearer", "hf", "hub", "refresh", "session"}
+"""Whose `tokens` are secrets; those of others are of a text: `special_tokens`, `max_new_tokens`."""
 _SPECIAL_TOKENS = {
     "additional", "audio", "begin", "beginning", "blank", "boa", "boi", "bos", "boundary", "by", "class",
     "cls", "delimiter", "each", "end", "eoa", "eoi", "eos", "extra", "first", "id", "image", "lang",
@@ -32,7 +34,7 @@ _SPECIAL_TOKENS = {
 """What is a token of a text: `pad_token`, `end_of_word_token`."""
 
 NAME_ENDS = (
-    r"token|key(?:[\s_-]?id)?|passw(?:or)?d\d*|passphrase|passcode|pwd|secrets?|credentials?|authorization|auth"
+    r"tokens?|keys|key(?:[\s_-]?id)?|passw(?:or)?d\d*|passphrase|passcode|pwd|secrets?|credentials?|authorization|auth"
     r"|bearer|cookie|jwt|sas|connection_?string|signature|sig"
 )
 """How every such name ends, as a regular expression; most names that end so are harmless."""
@@ -69,7 +71,9 @@ def is_secret(key: str) -> bool:
         return last not in _NOT_PASSWORDS
     if last == "token":
         return before not in _SPECIAL_TOKENS
-    if last == "key":
+    if last == "tokens":
+        return before in _TOKEN_OWNERS
+    if last in ("key", "keys"):
         return before in _KEY_OWNERS
     if words[-3:] == ["access", "key", "id"]:
         return True

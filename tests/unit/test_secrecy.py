@@ -38,6 +38,7 @@ SECRETS = {
     'headers: {Authorization: "Bearer PLANTED"}': 'headers: {Authorization: "(hidden)"}',
     "the server said Bearer PLANTED-value": "the server said Bearer (hidden)",
     "  secretAccessKey: PLANTED x": "  secretAccessKey: (hidden)",
+    "  apiKeys: PLANTED": "  apiKeys: (hidden)",
     "{accessKey: PLANTED, x: 1}": "{accessKey: (hidden), x: 1}",
     "{'clientSecret': 'PLANTED\\'PLANTED', 'x': 1}": "{'clientSecret': '(hidden)', 'x': 1}",
     json.dumps(json.dumps({"apiKey": "PLANTED", "x": 1})): json.dumps(
@@ -55,6 +56,7 @@ SECRETS = {
 }
 
 HARMLESS = [
+    '{"cookie": 0.7650965452194214, "token": 2.349034547805786e-01}',
     "tokenizer: x",
     "max_tokens_per_second: 12",
     "keywords: [a, b]",
@@ -133,6 +135,7 @@ def test_which_variables_hold_secrets(monkeypatch, name, value, is_hidden):
 
 def test_names_in_any_spelling():
     yes = "accessKey secretAccessKey apiKey X-Api-Key connectionString sasToken clientSecret private_key pwd"
+    yes += " apiKeys access_tokens WANDB_KEY cometKey"
     no = "tokenizer max_tokens pad_token keywords num_key_value_heads key decoder_start_token_id primary_key"
     assert all(map(is_secret, yes.split()))
     assert not any(map(is_secret, no.split()))
