@@ -21,6 +21,8 @@ _KEY_OWNERS = {
     "access", "account", "admin", "api", "app", "auth", "client", "comet", "consumer", "deploy", "encryption",
     "master", "private", "secret", "service", "session", "shared", "signing", "ssh", "subscription", "wandb",
 }  # fmt: skip
+_SHORT_PASSWORDS = {"pass", "pat", "pw", "otp"}
+_PASSWORD_OWNERS = {"admin", "db", "github", "gitlab", "hf", "my", "proxy", "root", "smtp", "user"}
 _TOKEN_OWNERS = {"access", "api", "auth", "bearer", "hf", "hub", "refresh", "session"}
 """Whose `tokens` are secrets; those of others are of a text: `special_tokens`, `max_new_tokens`."""
 _SPECIAL_TOKENS = {
@@ -69,6 +71,8 @@ def is_secret(key: str) -> bool:
         return True
     if _PASSWORDS & set(words):
         return last not in _NOT_PASSWORDS
+    if last in _SHORT_PASSWORDS:
+        return not before or before in _PASSWORD_OWNERS
     if last == "token":
         return before not in _SPECIAL_TOKENS
     if last == "tokens":

@@ -6,12 +6,12 @@ import io
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 from hf_finetune.errors import UserError
 from hf_finetune.secrecy import hide_secrets
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "unhidden"]
 
 UNREAD = 128 + signal.SIGPIPE
 """What a shell reports of a program whose reader is gone, as with `| head -1`."""
@@ -23,12 +23,15 @@ class _HidingStream(io.TextIOWrapper):
     problem: OSError | None = None
 
     def write(self, text: str) -> int:
+        self.write_as_it_is(hide_secrets(text))
+        return len(text)
+
+    def write_as_it_is(self, text: str) -> int:
         try:
-            super().write(hide_secrets(text))
+            return super().write(text)
         except OSError as error:
             self.problem = self.problem or error
             raise
-        return len(text)
 
     def flush(self) -> None:
         try:
@@ -36,6 +39,18 @@ class _HidingStream(io.TextIOWrapper):
         except OSError as error:
             self.problem = self.problem or error
             raise
+
+
+class _Unhidden:
+    """Writes to a stream what is data: a transcript may be about a cookie."""
+
+    def __init__(self, stream: _HidingStream) -> None:
+        self.encoding, self.write, self.flush = stream.encoding, stream.write_as_it_is, stream.flush
+
+
+def unhidden(stream: TextIO) -> TextIO:
+    """Return a stream for data out of which whoever writes them has taken the secrets."""
+    return cast(TextIO, _Unhidden(stream)) if isinstance(stream, _HidingStream) else stream
 
 
 class Streams:

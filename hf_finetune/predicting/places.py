@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hf_finetune.errors import UserError
+from hf_finetune.streams import unhidden
 
 __all__ = ["Place"]
 
@@ -65,7 +66,7 @@ class Place:
     def open_text(self) -> TextIO:
         """Open it for text."""
         if self.path is None:
-            return sys.stdout
+            return unhidden(sys.stdout)
         if self.is_stream:
             stream: TextIO = self._open_stream("w", encoding="utf-8", newline="")
             return stream

@@ -19,7 +19,7 @@ from typing import Any
 from hf_finetune.errors import RunFolderError
 from hf_finetune.processes import is_first_process
 from hf_finetune.run_folder.folder import RunFolder
-from hf_finetune.secrecy import hide_secrets
+from hf_finetune.secrecy import hide_in, hide_secrets
 
 try:
     import fcntl
@@ -241,7 +241,7 @@ def _describe_self() -> dict[str, Any]:
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "command": hide_secrets(shlex.join(words)),
+        "command": hide_secrets(shlex.join(hide_in(words))),
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hf_finetune.cache_folders import FOLDERS, use_writable_caches
+from hf_finetune.streams import _HidingStream, unhidden
 
 COMMAND = [sys.executable, "-m", "hf_finetune"]
 
@@ -48,6 +49,15 @@ def test_any_name_can_be_shown_anywhere_and_no_secret(tmp_path, more):
     assert ("gr\\xfcn" if "ascii" in str(more) else "grün") in err
     assert "\x1b" not in err
     assert "planted-secret" not in out + err
+
+
+def test_data_go_out_as_they_are_and_messages_without_secrets(tmp_path):
+    with open(tmp_path / "out", "wb") as file:
+        stream = _HidingStream(file, encoding="utf-8")
+        unhidden(stream).write('{"text": "cookie: two cups"}\n')
+        stream.write("cookie: planted\n")
+        stream.flush()
+        assert (tmp_path / "out").read_text() == '{"text": "cookie: two cups"}\ncookie: (hidden)\n'
 
 
 @pytest.fixture
