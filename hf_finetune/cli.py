@@ -308,9 +308,8 @@ def _run_and_explain(words: Sequence[str], streams: Streams | None = None) -> in
         stopped = Interrupted(signal_of(stop))
         print_error(stopped)
         return stopped.exit_code
-    except (
-        Exception
-    ) as error:  # whatever is left is a defect of ours, and its traceback is what we need to mend it
+    except Exception as error:
+        # whatever is left is a defect of ours, and its traceback is what we need to mend it
         if streams is not None and (problem := streams.explain(error)) is not None:
             print_error(problem)
             return problem.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +31,13 @@ def surviving(what: str, failures: dict[str, Exception]) -> Iterator[None]:
         failures[what] = error
 
 
-def raise_failures(run_folder: Path, failures: Mapping[str, Exception]) -> None:
+def raise_failures(run_folder: Path, failures: Mapping[str, Exception], *, resume: str) -> None:
     """Say all at once what is missing of a run that is trained and scored, and how it is made again.
 
     Args:
         run_folder: With `best/` and `scores.json`.
         failures: What is missing -> why.
+        resume: The command that goes on with the run.
 
     Raises:
         RunFolderError: The user can mend it: the disk is full, a file may not be written.
@@ -48,13 +50,13 @@ def raise_failures(run_folder: Path, failures: Mapping[str, Exception]) -> None:
     reasons = "; ".join(f"{what}: {_say(error)}" for what, error in failures.items())
     what = f"the run is trained and scored, and best/ and scores.json are whole; missing is {reasons}"
     needs_model = any(name.startswith(TABLES) for name in failures)
-    again = f"run {run_folder / 'recipe.yaml'} --resume" if needs_model else f"report {run_folder}"
+    again = resume if needs_model else shlex.join(["hf-finetune", "report", str(run_folder)])
     if is_defect:
         raise HfFinetuneError(
-            f"{run_folder}: {what}. Once that is mended, make the rest by: hf-finetune {again}"
+            f"{run_folder}: {what}. Once that is mended, make the rest by: {again}"
         ) from first
     raise RunFolderError(
-        what, where=str(run_folder), todo=f"Mend it, and make the rest by: hf-finetune {again}"
+        what, where=str(run_folder), todo=f"Mend it, and make the rest by: {again}"
     ) from first
 
 

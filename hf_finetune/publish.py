@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -77,10 +78,10 @@ def push_owned(
             todo="Say --repo-id OWNER/NAME.",
         )
     title, tag = _name_best(record)
-    words = ["hf-finetune push", str(run_folder), *(["--repo-id", repo_id] if repo_id else [])]
+    words = ["hf-finetune", "push", str(run_folder), *(["--repo-id", repo_id] if repo_id else [])]
     words += ["--branch", branch] if branch else []
     words += [] if private is None else ["--private" if private else "--public"]
-    todo = f"The run is whole in {run_folder}; this finishes the push: {' '.join(words)}"
+    todo = f"The run is whole in {run_folder}; this finishes the push: {shlex.join(words)}"
     target = Target(
         repo_id=wanted,
         private=bool(record.lookup("hub.private", True)) if private is None else private,

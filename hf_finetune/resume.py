@@ -42,6 +42,7 @@ APPLIED = {
     "hub.*": "from here on",
     "sweep.*": "it does not touch this run",
     "expected.*": "it does not touch this run",
+    "task.max_tokens_per_second": "from here on",
     "training.learning_rate": "the schedule goes on with the new rate",
     "training.weight_decay": "from here on",
     "training.adam_*": "from here on",
@@ -74,11 +75,16 @@ APPLIED = {
     "training.ddp_timeout": "from here on",
 }
 
+OF_DATA = {"task.allow_cut_off", "task.time_unit"}
+"""What else only says which rows there are."""
+
 REFUSED = {
     "fingerprint": "the data are not those the checkpoint was trained on",
     "global batch": "the position within the epoch and the schedule count in updates of that many rows",
     "rows of a round": "dataloader_drop_last leaves out what does not fill one, so other rows",
     "num_processes": "with average_tokens_across_devices: false a gradient is a mean over that many",
+    "task.allow_cut_off": "the data may not be those the checkpoint was trained on",
+    "task.time_unit": "the data are not those the checkpoint was trained on",
     "task*": "the checkpoint's model was made for the other task",
     "model*": "the checkpoint holds the weights of the other model",
     "data*": "the data are not those the checkpoint was trained on",
@@ -169,7 +175,7 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         if key in in_batch:
             if is_same_batch:
                 changes.append(_apply(key, *values, f"an update still sees the same {batches[0]} rows"))
-        elif is_same_data and key.startswith("data.") and not key.startswith("data.augment"):
+        elif is_same_data and (key in OF_DATA or re.match(r"data\.(?!augment)", key)):
             changes.append(_apply(key, *values, "the rows are the same, by their fingerprint"))
         else:
             change = _judge(key, *values)

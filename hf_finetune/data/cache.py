@@ -27,6 +27,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
+from hf_finetune.atomic_io import is_disk_full
 from hf_finetune.data.file_states import Compare, FileStates
 from hf_finetune.data.in_use import is_read, lock_table, mark_read
 from hf_finetune.errors import DataError
@@ -37,7 +38,6 @@ __all__ = [
     "cache_folder",
     "check_file",
     "explain_cache_errors",
-    "is_disk_full",
     "keep",
     "measure_file",
 ]
@@ -156,11 +156,6 @@ def explain_cache_errors(folder: Path) -> Iterator[None]:
                 todo="Set HF_DATASETS_CACHE to a folder that can be written.",
             ) from error
         raise
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Return whether an error says that the disk, or this user's share of it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def measure_file(path: Path) -> list[int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hf_finetune.errors import DataError
 from hf_finetune.formatting import list_some
 
-__all__ = ["SPLIT_WORDS", "Layout", "divide", "find_split", "order_splits", "unwrap"]
+__all__ = ["SPLIT_WORDS", "Layout", "divide", "find_split", "name_splits", "order_splits", "unwrap"]
 
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -49,6 +49,16 @@ def find_split(name: str) -> str | None:
     """
     found = {_SPLIT_OF_WORD[word] for word in re.split(r"[-._ 0-9]+", name.lower()) if word in _SPLIT_OF_WORD}
     return found.pop() if len(found) == 1 else None
+
+
+def name_splits(expression: str) -> list[str]:
+    """Return the splits that a split expression takes rows of.
+
+    Example:
+        >>> name_splits("train[10:20] + test")
+        ['train', 'test']
+    """
+    return [part.partition("[")[0].strip() for part in expression.split("+")]
 
 
 def order_splits(splits: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_finetune.data.archives import ARCHIVE_ERRORS
 from hf_finetune.data.kinds import BUILDER_OF_SUFFIX, BUILDERS, is_archive, is_table
+from hf_finetune.data.layout import name_splits
 from hf_finetune.data.local import LocalFiles, list_patterns
 from hf_finetune.data.sound_files import sounds_as_files
 from hf_finetune.data.table_cache import load_tables
@@ -160,7 +161,7 @@ def take_split(loaded: datasets.DatasetDict, expression: str, *, where: str) -> 
     Raises:
         DataError: The expression is malformed, names a split that is not there, or has no row.
     """
-    names = [part.partition("[")[0].strip() for part in expression.split("+")]
+    names = name_splits(expression)
     for name in names:
         if name not in loaded:
             raise DataError(

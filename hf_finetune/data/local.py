@@ -17,7 +17,7 @@ from hf_finetune.data.archives import check_tar, unpack
 from hf_finetune.data.files import count_suffixes, find_files, list_files, tell_files
 from hf_finetune.data.folders import Item, MediaFolder, load_files, read_classes, read_metadata
 from hf_finetune.data.kinds import ARCHIVES, MEDIUM_OF, METADATA, find_kind, is_archive, is_table
-from hf_finetune.data.layout import divide
+from hf_finetune.data.layout import divide, name_splits
 from hf_finetune.data.tables import check_csv, check_json, choose_separator, divide_tables
 from hf_finetune.errors import DataError
 from hf_finetune.formatting import list_some
@@ -237,7 +237,7 @@ class LocalFiles:
         return MediaFolder(
             medium=MEDIUM_OF[kind],
             what=what,
-            wanted=frozenset(part.partition("[")[0].strip() for text in used for part in text.split("+")),
+            wanted=frozenset(name for text in used for name in name_splits(text)),
             drop=not self.stops,
             is_labelled=self.is_labelled and not self.options.get("drop_labels"),
             where=self.where,

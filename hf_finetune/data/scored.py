@@ -11,6 +11,7 @@ import numpy as np
 
 from hf_finetune.data.build import find_usual_eval, read_column
 from hf_finetune.data.columns import find_columns, pick_columns
+from hf_finetune.data.layout import name_splits
 from hf_finetune.data.load import load_splits, take_split
 from hf_finetune.data.ready import make_scored
 from hf_finetune.data.rows import Rows
@@ -147,7 +148,7 @@ def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choi
     if given is not None and (asked.names_split or not asked.is_other):
         return _Choice(name=name, expression=given)
     usual = find_usual_eval(loaded) if name == "eval" else "test" if "test" in loaded else None
-    if not asked.is_other and usual in _names(splits.train):
+    if not asked.is_other and usual in name_splits(splits.train):
         usual = None
     if given is not None:  # what it was in the run's data it need not be in these
         if "[" in given or (given in loaded and usual not in (given, None)):
@@ -155,7 +156,7 @@ def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choi
         usual = given if given in loaded else usual
     if usual is not None:
         return _Choice(name=name, expression=usual, note=f"{name}: the data set's split {usual!r}")
-    if given is None and name == "eval" and _names(splits.train) <= loaded.keys():
+    if given is None and name == "eval" and loaded.keys() >= {*name_splits(splits.train)}:
         note = f"eval: the rows of {splits.train} that were held out in training"
         return _Choice(name=name, expression=splits.train, note=note, is_held_out=True)
     if asked.is_other and len(loaded) == 1:
@@ -178,10 +179,6 @@ def _require_same_division(recipe: Recipe, asked: Asked, num_rows: int) -> None:
         raise DataError(what, where=recipe.where("data.splits"), todo=todo)
 
 
-def _names(expression: str) -> set[str]:
-    return {part.partition("[")[0].strip() for part in expression.split("+")}
-
-
 def _ask(loaded: datasets.DatasetDict, recipe: Recipe, name: str, why: str) -> DataError:
     its = ", ".join(f"{split!r} ({len(rows)} rows)" for split, rows in loaded.items())
     other = "use --split eval, or " if name == "test" else ""
@@ -199,7 +196,7 @@ def _read_only(recipe: Recipe, asked: Asked) -> Recipe:
     given = splits.test if name == "test" else splits.eval
     if not isinstance(files, Mapping) or given is None:
         return recipe
-    kept = {split: paths for split, paths in files.items() if split in _names(given)}
+    kept = {split: paths for split, paths in files.items() if split in name_splits(given)}
     if not kept:
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"data_files": kept})})

@@ -22,11 +22,11 @@ import numpy as np
 from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 
+from hf_finetune.atomic_io import is_disk_full
 from hf_finetune.data.cache import (
     cache_folder,
     check_file,
     explain_cache_errors,
-    is_disk_full,
     measure_file,
 )
 from hf_finetune.data.file_states import FileStates, read_states

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from hf_finetune.atomic_io import is_disk_full
 from hf_finetune.errors import UserError
 from hf_finetune.streams import unhidden
 
@@ -21,7 +21,6 @@ __all__ = ["Place"]
 
 _DESCRIPTORS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Place:
@@ -58,7 +57,7 @@ class Place:
         except OSError as error:
             if self.path is None:
                 raise
-            is_full = error.errno in _NO_ROOM
+            is_full = is_disk_full(error)
             what = "the disk is full" if is_full else f"it cannot be written: {error.strerror or error}"
             todo = "Free some space, or name another file." if is_full else "Name another file."
             raise UserError(what, where=str(self.path), todo=todo) from error

@@ -219,6 +219,11 @@ def own(folder: RunFolder, *, resume: bool, overwrite: bool) -> Iterator[RunFold
     """Claim a run folder for a training and hold it inside; see `RunFolder.claim` and `hold`."""
     folder.claim(resume=resume, overwrite=overwrite)
     with hold(folder.path, todo=OTHER_FOLDER) as refusal:
+        if refusal is None and is_first_process():
+            try:
+                folder.claim(resume=resume, overwrite=overwrite)  # another may have begun and ended meanwhile
+            except RunFolderError as error:
+                refusal = error
         yield refusal
 
 

@@ -69,7 +69,7 @@ def run(
 
     Raises:
         UserError: Something the user can fix; nothing was lost.
-        Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written.
+        Interrupted: Ctrl-C, SIGTERM or its like, after a checkpoint was written.
 
     Example:
         from hf_finetune import load_recipe, run
@@ -115,7 +115,7 @@ def run(
                 with surviving("README.md, the card", failures):
                     write_card(folder.path, repo_id=repo_id)
             trackers.log_results(folder, scores)
-            raise_failures(folder.path, failures)
+            raise_failures(folder.path, failures, resume=folder.say_resume())
         if repo_id is not None and is_first_process():
             push_owned(folder.path)
     return Result(folder=folder, state=state, scores=scores)
@@ -225,7 +225,7 @@ def build_parts(
     *,
     args: TrainingArguments,
     count_labels: Callable[[], Sequence[int]],
-    **own: Any,
+    **others: Any,
 ) -> Ingredients:
     """Put together what an engine or an evaluation is given.
 
@@ -235,7 +235,7 @@ def build_parts(
         labels: What the model can say.
         args: Of the training.
         count_labels: Returns the training rows of each class; called only for balanced weights.
-        own: What else `Ingredients` takes.
+        others: What else `Ingredients` takes.
     """
     loss, eval_loss = (
         build_loss(
@@ -256,7 +256,7 @@ def build_parts(
         reduce=task.build_reduce(labels),
         decode=task.build_decode(labels),
         forward=task.build_forward(),
-        **own,
+        **others,
     )
 
 

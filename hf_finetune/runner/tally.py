@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_finetune.formatting import list_some
 from hf_finetune.metrics import MetricSet, add_unknown
 from hf_finetune.metrics_modules.counts import ClassCounts
 from hf_finetune.problems import MULTI, SINGLE, Labels
@@ -123,8 +124,7 @@ def tell_classes(split: str, num_rows: int, absent: Sequence[str], unknown: Mapp
     """Say how many rows were scored, and which classes are in the model or in the data alone."""
     logger.info("%s: %d rows scored", split, num_rows)
     if absent:
-        more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
-        logger.info("%s: no row has the class %s%s", split, ", ".join(absent[:SHOWN]), more)
+        logger.info("%s: no row has the class %s", split, list_some(absent, SHOWN))
     if unknown:
         listed = ", ".join(f"{name} ({count})" for name, count in [*unknown.items()][:SHOWN])
         logger.warning("%s: labels that the model does not know count as mistakes: %s", split, listed)

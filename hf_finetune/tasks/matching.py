@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_finetune.errors import DataError
+from hf_finetune.formatting import list_some
 from hf_finetune.problems import MULTI, REGRESSION
 from hf_finetune.tasks.features import describe_feature, label_kind
 from hf_finetune.tasks.label_columns import read_numbers, read_vectors, refuse_nulls
@@ -168,8 +169,9 @@ def _judge(
             where=place,
             todo="Write them as the model does.",
         )
-    listed = _list(f"{name!r} ({count} label{'s'[: count > 1]})" for name, count in rows.items())
-    known = _list(map(repr, space.names))
+    counted = [f"{name!r} ({count} label{'s'[: count > 1]})" for name, count in rows.items()]
+    listed = list_some(counted, SHOWN)
+    known = list_some([*map(repr, space.names)], SHOWN)
     if not is_any_known:
         why = " (numbers, and which class each stands for is not said)" if content == "integer" else ""
         raise DataError(
@@ -188,12 +190,6 @@ def _judge(
         )
 
 
-def _list(words: Any) -> str:
-    all_words = list(words)
-    more = f" and {len(all_words) - SHOWN} more" if len(all_words) > SHOWN else ""
-    return ", ".join(all_words[:SHOWN]) + more
-
-
 def _key(name: str) -> str:
     """Return what two names share that a reader takes for one: "Red ", "red"; "01", "1.0"."""
     plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
@@ -207,7 +203,7 @@ def _match_vectors(column: pa.ChunkedArray, space: LabelSpace, split: str, place
     if space.names != tuple(map(str, range(space.num_labels))):
         raise DataError(
             f"{split}: the labels are vectors of numbers, and which class each place stands for is not said; "
-            f"the model's classes are {_list(map(repr, space.names))}",
+            f"the model's classes are {list_some([*map(repr, space.names)], SHOWN)}",
             where=place,
             todo="Give each row a list of class names.",
         )

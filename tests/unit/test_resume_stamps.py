@@ -14,7 +14,7 @@ SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 
 STAMP = {
     "recipe": {
-        "task": "image-classification",
+        "task": {"name": "image-classification"},
         "engine": "trainer",
         "model": {"checkpoint": "org/model", "freeze": []},
         "data": {"path": "org/data", "augment": ["horizontal_flip"], "holdout": 0.1},
@@ -39,6 +39,9 @@ STAMP = {
     "num_processes": 1,
     "device": "cpu",
 }
+
+
+SAME = {"name": "image-classification"}  # with options of another, which nothing here looks at
 
 
 def changed(**values):
@@ -66,6 +69,8 @@ def test_the_same_recipe_says_nothing():
         ({"recipe__data__path": "/moved/data"}, "data.path"),
         ({"recipe__early_stopping": {"patience": 2}}, "early_stopping.patience"),
         ({"recipe__training__output_dir": "runs/b"}, "training.output_dir"),
+        ({"recipe__task": SAME | {"max_tokens_per_second": 40}}, "task.max_tokens_per_second"),
+        ({"recipe__task": SAME | {"allow_cut_off": True}}, "task.allow_cut_off"),
     ],
 )
 def test_applied(values, key):

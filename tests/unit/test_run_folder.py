@@ -11,7 +11,7 @@ import pytest
 from real_runs.inject import file_faults
 
 from hf_finetune.errors import RunFolderError
-from hf_finetune.run_folder import RunFolder, hold, lock, write_json
+from hf_finetune.run_folder import RunFolder, hold, lock, own, write_json
 
 TODO = "Wait for it."
 
@@ -250,3 +250,15 @@ def test_of_several_processes_the_first_takes_it_and_tells_the_others(tmp_path, 
         with hold(tmp_path, todo=TODO) as refusal:
             assert refusal is None
         assert (tmp_path / ".lock").exists()
+
+
+def test_a_run_that_begins_and_ends_just_before_the_lock_is_taken_is_not_cleared(tmp_path, monkeypatch):
+    folder, take = RunFolder(tmp_path / "run"), lock.RunLock.take
+
+    def take_after_another(self):
+        folder.recipe.write_text("of another run")
+        take(self)
+
+    monkeypatch.setattr(lock.RunLock, "take", take_after_another)
+    with own(folder, resume=False, overwrite=False) as refusal:
+        assert "another run is in this folder" in str(refusal)

@@ -13,7 +13,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from hf_finetune.data import build_datasets
 from hf_finetune.recipe import load_recipe
-from hf_finetune.tasks import TASKS
+from hf_finetune.tasks import TASKS, images
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +92,17 @@ def build(recipe_for, processor):
         return build_datasets(recipe, TASKS.get(recipe.task.name)(recipe.task), processor, seed=seed)
 
     return make
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Count the images that are decoded."""
+    seen = []
+    real = images.decode_image
+
+    def count(value, folders=()):
+        seen.append(value)
+        return real(value, folders)
+
+    monkeypatch.setattr(images, "decode_image", count)
+    return seen

@@ -23,20 +23,6 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def decoded(monkeypatch):
-    """Count the images that are decoded."""
-    seen = []
-    real = images.decode_image
-
-    def count(value, folders=()):
-        seen.append(value)
-        return real(value, folders)
-
-    monkeypatch.setattr(images, "decode_image", count)
-    return seen
-
-
-@pytest.fixture
 def said(caplog):
     """Return a function that tells, and forgets, what was said."""
     caplog.set_level(logging.INFO)

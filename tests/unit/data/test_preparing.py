@@ -5,21 +5,6 @@ import numpy as np
 import pytest
 
 from hf_finetune.errors import DataError
-from hf_finetune.tasks import images
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """Count the images that are decoded."""
-    seen = []
-    real = images.decode_image
-
-    def count(value, folders=()):
-        seen.append(value)
-        return real(value, folders)
-
-    monkeypatch.setattr(images, "decode_image", count)
-    return seen
 
 
 def test_the_second_build_decodes_nothing(image_folder, build, decoded):
