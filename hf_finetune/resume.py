@@ -151,7 +151,7 @@ def compare_stamps(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chang
         new: The stamp of the run that wants to go on from it.
     """
     # redacted, both: those of older versions were not, and another secret is no other run
-    before, now = (flatten_keys(hide_in(stamp["recipe"])) for stamp in (old, new))
+    before, now = (flatten_keys(_spell_task_out(hide_in(stamp["recipe"]))) for stamp in (old, new))
     changes = []
     is_same_data = old["fingerprint"] == new["fingerprint"]
     if not is_same_data:
@@ -221,6 +221,12 @@ def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], *, where: s
             todo=START_ANEW,
         )
     return [str(change) for change in changes]
+
+
+def _spell_task_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a task without options as one with options is written: one that gets its first is the same task."""
+    task = recipe["task"]
+    return {**recipe, "task": {"name": task} if isinstance(task, str) else task}
 
 
 def _list_set_keys(section: Spec, prefix: str = "") -> Iterator[str]:

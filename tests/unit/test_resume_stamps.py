@@ -14,7 +14,7 @@ SMOKE = Path(__file__).parents[2] / "recipes" / "smoke"
 
 STAMP = {
     "recipe": {
-        "task": {"name": "image-classification"},
+        "task": "image-classification",
         "engine": "trainer",
         "model": {"checkpoint": "org/model", "freeze": []},
         "data": {"path": "org/data", "augment": ["horizontal_flip"], "holdout": 0.1},
