@@ -224,7 +224,7 @@ def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], *, where: s
 
 
 def _spell_task_out(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a task without options as one with options is written: one that gets its first is the same task."""
+    """Write a task without options as one with options: given its first option it is the same task."""
     task = recipe["task"]
     return {**recipe, "task": {"name": task} if isinstance(task, str) else task}
 

@@ -107,7 +107,7 @@ def test_another_secret_is_no_other_run(monkeypatch):
         ({"recipe__training__metric_for_best_model": "f1"}, "training.metric_for_best_model"),
         ({"recipe__training__bf16": True}, "training.bf16"),
         ({"recipe__model__checkpoint": "org/other"}, "model.checkpoint"),
-        ({"recipe__task": "audio-classification"}, "task"),
+        ({"recipe__task": "audio-classification"}, "task.name"),
         ({"fingerprint": "xyz"}, "fingerprint"),
         ({"fingerprint": "xyz", "recipe__data__holdout": 0.2}, "data.holdout"),
     ],
