@@ -14,6 +14,7 @@ from hf_finetune.augment import build_augment
 from hf_finetune.data.columns import find_columns, pick_columns
 from hf_finetune.data.cuts import BOUNDS
 from hf_finetune.data.duplicates import Duplicates, find_duplicates
+from hf_finetune.data.layout import find_split
 from hf_finetune.data.load import load_splits, take_split
 from hf_finetune.data.local import EVAL_NAMES
 from hf_finetune.data.overlap import find_overlaps
@@ -23,6 +24,7 @@ from hf_finetune.data.usable import divide, read_usable
 from hf_finetune.errors import DataError
 from hf_finetune.secrecy import hide_secrets
 from hf_finetune.tasks.base import Task
+from hf_finetune.tasks.features import label_kind
 from hf_finetune.tasks.values import Space
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ def build_datasets(recipe: Recipe, task: Task, processor: Any, *, seed: int) -> 
     }
     overlaps, doubled = find_overlaps(expressions, {name: len(rows) for name, rows in loaded.items()}, recipe)
     notes += doubled
+    notes += _tell_split_column(sources["train"])
     columns = find_columns(recipe, task, sources["train"])
     _, label_column = pick_columns(task, columns)
     _check_features(sources, columns, recipe)
@@ -218,6 +221,17 @@ def _check_features(
                     where=place,
                     todo="Give both splits the same features, class names in the same order included.",
                 )
+
+
+def _tell_split_column(rows: datasets.Dataset) -> list[str]:
+    """Say that a column which looks like it decides nothing about which row is in which split."""
+    for name in ("split", "subset", "partition"):
+        if name in rows.column_names and label_kind(rows.features[name]) == ("text", False):
+            said = [value for value in read_column(rows, name).unique().to_pylist() if value]
+            if len(said) > 1 and all(map(find_split, said)):
+                listed = ", ".join(map(repr, said))
+                return [f"train: all its rows are used, whatever the column {name!r} says of them ({listed})"]
+    return []
 
 
 def _name_unseen_classes(train: RawRows, labels: Space) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +50,25 @@ STARTS = (
     "start_s",
     "start_sec",
     "start_seconds",
+    "segment_start",
+    "seg_start",
+    "start_timestamp",
 )
-ENDS = ("end", "stop", "end_time", "stop_time", "end_s", "end_sec", "end_seconds")
+ENDS = (
+    "end",
+    "stop",
+    "end_time",
+    "stop_time",
+    "end_s",
+    "end_sec",
+    "end_seconds",
+    "segment_end",
+    "seg_end",
+    "end_timestamp",
+)
 DURATIONS = ("duration", "dur", "duration_s", "duration_sec", "duration_seconds", "segment_duration")
+OTHER_UNITS = re.compile(r"_?(ms|msec|millis|milliseconds)$")
+"""A start in another unit is a start all the same, and is asked about."""
 NESTED = ("recording", "supervisions", "sources")
 """Of Lhotse."""
 SLACK_S, SLACK = 0.1, 0.02
@@ -93,14 +110,19 @@ def find_bounds(
     if any(role in named for role in BOUNDS):
         return found
     sound = taken.get(task.roles[0].name)
-    free = {
-        column.lower(): column
+    kinds = {
+        column: kind[0]
         for column, feature in rows.features.items()
-        if column not in taken.values()
-        and (label_kind(feature) or ("", True)) in (("integer", False), ("float", False))
+        if column not in taken.values() and (kind := label_kind(feature)) and not kind[1]
     }
-    starts = [free[name] for name in STARTS if name in free and _says_something(rows, free[name])]
-    ends = [free[name] for name in ENDS if name in free]
+    free = {column.lower(): column for column, kind in kinds.items() if kind in ("integer", "float")}
+    bounds = {  # also those that have to be written otherwise: "00:01:02.5", or milliseconds
+        OTHER_UNITS.sub("", column.lower()): column
+        for column, kind in kinds.items()
+        if kind in ("integer", "float", "text")
+    }
+    starts = [bounds[name] for name in STARTS if name in bounds and _says_something(rows, bounds[name])]
+    ends = [bounds[name] for name in ENDS if name in bounds]
     durations = [free[name] for name in DURATIONS if name in free]
     if starts == ["offset"] and durations == ["duration"] and not ends and sound == "audio_filepath":
         logger.info("audio: parts of files, from 'offset' for 'duration' (a manifest of NeMo, in seconds)")
@@ -116,10 +138,13 @@ def find_bounds(
         if is_table_alone
         else f"Say so: data: {{columns: {{{pairs}}}}}; or {{start: null}}"
     )
+    odd = [c for c in (*starts, *ends) if c.lower() not in free or OTHER_UNITS.search(c.lower())]
+    first = f"Write {' and '.join(map(repr, odd))} as numbers of seconds first. " if odd else ""
+    looks = "look" if len([*starts, *ends]) > 1 else "looks"
     raise DataError(
-        f"is each row a part of its file? {listed} look like it, and nothing says so",
+        f"is each row a part of its file? {listed} {looks} like it, and nothing says so",
         where=where,
-        todo=f"{say} where each row is a whole file.",
+        todo=f"{first}{say} where each row is a whole file.",
     )
 
 

@@ -18,7 +18,7 @@ from hf_finetune.errors import DataError, RecipeError
 if TYPE_CHECKING:
     from hf_finetune.recipe import Recipe
 
-__all__ = ["Overlaps", "find_overlaps", "sort_splits"]
+__all__ = ["Overlaps", "count_shared", "find_overlaps", "sort_splits"]
 
 ORDER = ("train", "eval", "test")
 
@@ -74,6 +74,17 @@ def find_overlaps(
     if problems:
         raise problems[0]
     return same, notes
+
+
+def count_shared(first: str, second: str, lengths: Mapping[str, int]) -> int:
+    """Return how many rows two split expressions have in common.
+
+    Example:
+        >>> count_shared("train[:6]", "train[4:]+test", {"train": 10, "test": 5})
+        2
+    """
+    rows, others = (_merge(_read(expression, lengths)) for expression in (first, second))
+    return _count(_intersect(rows, others))
 
 
 def sort_splits(names: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from hf_finetune.data.build import find_usual_eval, read_column
 from hf_finetune.data.columns import find_columns, pick_columns
 from hf_finetune.data.layout import name_splits
 from hf_finetune.data.load import load_splits, take_split
+from hf_finetune.data.overlap import count_shared
 from hf_finetune.data.ready import make_scored
 from hf_finetune.data.rows import Rows
 from hf_finetune.data.usable import divide, read_usable
@@ -137,8 +138,12 @@ def build_scored(
         _require_same_division(recipe, asked, len(raw))
         raw = divide(raw, recipe, seed)[1]
     rows = make_scored(raw, task, processor, name=choice.name, num_proc=recipe.data.num_proc)
-    notes = (choice.note,) if choice.note else ()
-    return ScoredSplit(name=choice.name, rows=rows, matched=matched, dropped=dropped, notes=notes)
+    notes = [choice.note] if choice.note else []
+    if not asked.is_other and not choice.is_held_out:
+        notes += _tell_seen(
+            recipe.data.splits.train, choice, {name: len(split) for name, split in loaded.items()}
+        )
+    return ScoredSplit(name=choice.name, rows=rows, matched=matched, dropped=dropped, notes=tuple(notes))
 
 
 def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choice:
@@ -164,6 +169,17 @@ def _choose(recipe: Recipe, loaded: datasets.DatasetDict, asked: Asked) -> _Choi
         return _Choice(name=name, expression=only, note=f"{name}: the data set's only split, {only!r}")
     why = f"the run has no split {name!r}" if given is None else f"the run took {given!r} of its own data"
     raise _ask(loaded, recipe, name, why)
+
+
+def _tell_seen(train: str, choice: _Choice, lengths: Mapping[str, int]) -> list[str]:
+    """Say that a model is scored on rows of the split it has learnt from."""
+    if not set(name_splits(train)) <= lengths.keys():
+        return []
+    shared = count_shared(train, choice.expression, lengths)
+    told = (
+        f"{choice.name}: {shared:,} of these rows are in the split that the model was trained on ({train}): "
+    )
+    return [f"{told}they say nothing about data it has not seen"] if shared else []
 
 
 def _require_same_division(recipe: Recipe, asked: Asked, num_rows: int) -> None:

@@ -73,7 +73,7 @@ def load_tables(path: str, *, place: str, **options: Any) -> datasets.DatasetDic
 def _open_builder(path: str, options: Mapping[str, Any]) -> datasets.DatasetBuilder:
     try:
         return datasets.load_dataset_builder(path, **options)
-    except json.JSONDecodeError:
+    except ValueError:  # of json, or of a text that is no UTF-8
         # it reads what is kept of a data set as soon as it is opened
         torn = list(_list_torn(Path(datasets.config.HF_DATASETS_CACHE)))
         if not torn:

@@ -245,4 +245,9 @@ def refuse_nulls(split: str, column: pa.ChunkedArray, place: str) -> None:
     """Refuse rows without a label."""
     if column.null_count:
         row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
-        raise DataError(f"{split} row {row}: the label is missing", where=place, todo="Remove the row.")
+        raise DataError(
+            f"{split} row {row}: the label is missing",
+            where=place,
+            todo="Remove the row; or, where a csv has a class named NA, None or null, "
+            "say data: {options: {keep_default_na: false, na_values: ['']}}.",
+        )

@@ -83,7 +83,8 @@ def read_transcripts(
             raise DataError(
                 f"{split} row {row}: the transcript is missing (null)",
                 where=where,
-                todo="Remove the row, or write an empty text where nothing is said.",
+                todo="Remove the row, or write an empty text where nothing is said; in a csv, where empty "
+                "cells and words like null are taken for missing: data: {options: {keep_default_na: false}}.",
             )
 
     def read(column: pa.ChunkedArray) -> Callable[[], Iterable[list[str]]]:

@@ -267,6 +267,17 @@ def test_an_end_before_the_start_and_half_a_sample():
             {"start": "start", "duration": "duration"},
             r"the column 'start' \(start\) holds text, not numbers",
         ),
+        *(
+            (
+                [
+                    {"audio": "a.wav", start: at, end: to, "label": x}
+                    for at, to, x in zip("12", "34", "ab", strict=True)
+                ],
+                {},
+                f"'{start}' and '{end}' look.*Write '{start}' and '{end}' as numbers of seconds first",
+            )
+            for start, end in (("start", "end"), ("start_ms", "end_ms"), ("begin_time", "segment_end"))
+        ),
         (manifest(), {"label": None}, "data.columns.label is null"),
         (
             [{"id": "x", "start": 1.0, "recording": {"sources": [{"source": "a.wav"}]}, "supervisions": []}],

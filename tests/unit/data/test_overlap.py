@@ -2,10 +2,12 @@
 
 import re
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
+from hf_finetune.data.build import _tell_split_column
 from hf_finetune.data.duplicates import find_duplicates
 from hf_finetune.data.overlap import find_overlaps
 from hf_finetune.errors import DataError, UserError
@@ -15,6 +17,13 @@ LENGTHS = {"train": 100, "validation": 20, "test": 30}
 
 def overlaps(recipe_for, **splits):
     return find_overlaps(splits, LENGTHS, recipe_for("nowhere", splits=splits))
+
+
+def test_a_column_that_speaks_of_splits_and_decides_nothing_is_told():
+    said = {"image": ["1.png", "2.png", "3.png"], "split": ["train", "test", "train"]}
+    (note,) = _tell_split_column(datasets.Dataset.from_dict(said))
+    assert note == "train: all its rows are used, whatever the column 'split' says of them ('train', 'test')"
+    assert not _tell_split_column(datasets.Dataset.from_dict(said | {"split": ["upper", "lower", "train"]}))
 
 
 @pytest.mark.parametrize(

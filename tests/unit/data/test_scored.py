@@ -69,7 +69,11 @@ def test_the_only_split_of_other_data_is_meant_and_the_training_rows_are_not(sco
         DataError, match=r"which rows are to be scored\? the run has no split 'test'.*'train' \(2 rows"
     ):
         score(splits)
-    assert labels_of(score(splits, names_split=True, data={"splits": {"test": "train"}})) == [1, 2]
+    found = score(splits, names_split=True, data={"splits": {"test": "train"}})
+    assert labels_of(found) == [1, 2]
+    assert found.notes[0].startswith(
+        "test: 2 of these rows are in the split that the model was trained on (tr"
+    )
     with pytest.raises(DataError, match="the run has no split 'test'"):
         score({"test": labelled(["cat", "dog"])}, data={"splits": {"train": "test", "eval": "test"}})
 

@@ -68,6 +68,7 @@ DAMAGES = [
     ("csv-train.arrow", None),
     ("dataset_info.json", lambda content: content[:50]),
     ("dataset_info.json", lambda content: b""),
+    ("dataset_info.json", lambda content: b"\x84" + content[1:]),
 ]
 FLIPPED = ("csv-train.arrow", lambda content: content.replace(b"\x39\x30\0\0", b"\x38\x30\0\0"))
 
