@@ -110,6 +110,12 @@ def _list_unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
     data = recipe.data
     if data.splits.eval is not None and data.holdout != type(data).model_fields["holdout"].default:
         yield "data.holdout", "data.splits.eval names a split"
+    if (
+        recipe.loss is not None
+        and "label_smoothing" in recipe.loss.options
+        and given.get("label_smoothing_factor")
+    ):
+        yield "training.label_smoothing_factor", "loss.label_smoothing says it"
     for key, path, revision in (
         ("model.revision", recipe.model.checkpoint, recipe.model.revision),
         ("data.revision", data.path, data.revision),

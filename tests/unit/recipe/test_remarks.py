@@ -27,6 +27,12 @@ TOLD = {
 }
 
 
+def test_smoothing_that_is_said_twice():
+    words = ["loss={name: cross_entropy, label_smoothing: 0.1}", "training.label_smoothing_factor=0.2"]
+    remarks = dict(list_remarks(load_recipe(SMOKE, words)))
+    assert remarks["training.label_smoothing_factor"] == "has no effect: loss.label_smoothing says it"
+
+
 @pytest.mark.parametrize("override", TOLD)
 def test_told(override: str) -> None:
     assert f"has no effect: {TOLD[override]}" in dict(list_remarks(load_recipe(SMOKE, [override]))).values()
