@@ -124,7 +124,7 @@ def test_values_of_the_environment_go_in_every_notation(monkeypatch):
         ("SIGN_KEY", "planted1234", True),
         ("PWD", "/some/folder1", False),
         ("TOKENIZERS_PARALLELISM", "false-or-true", False),
-        ("SSH_AUTH_SOCK", "/tmp/agent.12345", False),
+        ("SSH_AUTH_SOCK", "/run/agent.12345", False),
         ("SSL_PRIVATE_KEY", __file__, False),
     ],
 )
